@@ -1,0 +1,142 @@
+# Every check of the project, one step after the other. A step that fails does not stop the others;
+# the table at the end shows all of them, and the exit code is not 0 if one failed.
+# The two commands of the README come first: they have to install what they need themselves.
+
+cmake_minimum_required(VERSION 3.25)
+
+cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
+cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
+string(TIMESTAMP started "%s")
+set(table "")
+set(failed "")
+
+# step("name" <seconds allowed> [EXPECT <text that the output must hold>] [INPUT <file>] COMMAND ...)
+# runs a command in the project's folder, shows its output as it comes, and notes the result.
+function(step name limit)
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "EXPECT;INPUT" "COMMAND")
+    string(TIMESTAMP before "%s")
+    math(EXPR elapsed "${before} - ${started}")
+    message(STATUS "")
+    message(STATUS "==== [${elapsed} s] ${name}")
+
+    set(options "")
+    if(arg_INPUT)
+        list(APPEND options INPUT_FILE "${arg_INPUT}")
+    endif()
+    if(arg_EXPECT)
+        list(APPEND options OUTPUT_VARIABLE output ERROR_VARIABLE output ECHO_OUTPUT_VARIABLE ECHO_ERROR_VARIABLE)
+    endif()
+    execute_process(COMMAND ${arg_COMMAND} WORKING_DIRECTORY "${root}" TIMEOUT ${limit}
+        RESULT_VARIABLE result ${options})
+
+    string(TIMESTAMP after "%s")
+    math(EXPR seconds "${after} - ${before}")
+    if(NOT result STREQUAL "0")
+        set(result "FAILED: ${result}") # an exit code, or a sentence such as "... due to timeout"
+    else()
+        set(result "passed")
+        if(arg_EXPECT)
+            string(FIND "${output}" "${arg_EXPECT}" position)
+            if(position EQUAL -1)
+                set(result "FAILED: no '${arg_EXPECT}' in its output")
+            endif()
+        endif()
+    endif()
+    note("${name}" "${result}" ${seconds})
+    set(table "${table}" PARENT_SCOPE)
+    set(failed "${failed}" PARENT_SCOPE)
+endfunction()
+
+# Adds a line to the table.
+macro(note name result seconds)
+    set(row "${name}                                        ")
+    string(SUBSTRING "${row}" 0 40 row)
+    set(time "     ${seconds}")
+    string(LENGTH "${time}" length)
+    math(EXPR length "${length} - 5")
+    string(SUBSTRING "${time}" ${length} 5 time)
+    string(APPEND table "${row}${time} s   ${result}\n")
+    message(STATUS "==== ${name}: ${result} (${seconds} s)")
+    if(NOT "${result}" STREQUAL "passed")
+        list(APPEND failed "${name}")
+    endif()
+endmacro()
+
+# ---- the two commands of the README, on the checkout as it is
+
+step("README: run every pair" 900 COMMAND "${CMAKE_COMMAND}" -P demos/run.cmake)
+step("README: run every test" 900 EXPECT "100% tests passed" COMMAND "${CMAKE_COMMAND}" -P tests/run.cmake)
+
+# ---- tools, and what reads the sources only
+
+set(missing "")
+foreach(package clang clang-format clang-tidy cppcheck lld ninja-build)
+    string(REGEX REPLACE "-build$" "" program "${package}")
+    find_program(found_${program} NAMES ${program})
+    if(NOT found_${program})
+        list(APPEND missing ${package})
+    endif()
+endforeach()
+if(missing)
+    step("refresh the package list" 300 COMMAND apt-get update)
+    step("install the checking tools" 600 COMMAND apt-get install -y --no-install-recommends ${missing})
+endif()
+
+file(GLOB sources RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*/*.[ch]pp" "${root}/tests/*.[ch]pp")
+step("layout and rules" 20 COMMAND "${CMAKE_COMMAND}" -P .ci/rules.cmake)
+step("clang-format" 60 COMMAND clang-format --dry-run -Werror ${sources})
+step("cppcheck" 300 COMMAND cppcheck --quiet -j ${cores} --error-exitcode=1
+    --enable=warning,style,performance,portability --inline-suppr
+    --suppressions-list=.ci/cppcheck.txt --std=c++20 --platform=win64 --library=windows
+    -DUNICODE -D_UNICODE -I . common demos tests)
+
+# ---- Clang: another compiler's warnings, and clang-tidy with the commands of its build
+
+# Catch2 was downloaded for the tests above; each further build folder takes its archive from there.
+file(GLOB archives "${root}/build/downloads/*.tar.gz")
+foreach(folder build-clang build-ubsan)
+    if(archives)
+        file(COPY ${archives} DESTINATION "${root}/${folder}/downloads")
+    endif()
+endforeach()
+
+file(REMOVE "${root}/build-clang/compile_commands.json")
+step("Clang: configure" 300 COMMAND "${CMAKE_COMMAND}" -B build-clang -G Ninja -DIPC_CLANG=ON
+    -DIPC_WARNINGS_AS_ERRORS=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON)
+if(EXISTS "${root}/build-clang/compile_commands.json")
+    step("Clang: build" 600 COMMAND "${CMAKE_COMMAND}" --build build-clang)
+
+    # The project's own files among the compile commands; Catch2's stand in the build folder.
+    file(READ "${root}/build-clang/compile_commands.json" commands)
+    string(JSON count LENGTH "${commands}")
+    math(EXPR last "${count} - 1")
+    set(files "")
+    foreach(index RANGE ${last})
+        string(JSON file GET "${commands}" ${index} file)
+        if(NOT file MATCHES "^${root}/build")
+            list(APPEND files "${file}")
+        endif()
+    endforeach()
+    list(REMOVE_DUPLICATES files)
+    list(JOIN files "\n" files)
+    file(WRITE "${root}/build-clang/tidy_files.txt" "${files}\n")
+    step("clang-tidy" 1200 INPUT "${root}/build-clang/tidy_files.txt"
+        COMMAND xargs -d "\\n" -n 1 -P ${cores} clang-tidy --quiet --config-file=.clang-tidy -p build-clang)
+else()
+    note("Clang: build" "FAILED: not configured" 0)
+    note("clang-tidy" "FAILED: not configured" 0)
+endif()
+
+# ---- the tests once more, with programs that stop at undefined behaviour
+
+step("UBSan: run every test" 900 EXPECT "100% tests passed"
+    COMMAND "${CMAKE_COMMAND}" -DBUILD_DIR=build-ubsan -DIPC_SANITIZE=ON -P tests/run.cmake)
+
+string(TIMESTAMP ended "%s")
+math(EXPR elapsed "${ended} - ${started}")
+message("\n${table}")
+if(failed)
+    list(JOIN failed ", " failed)
+    message(FATAL_ERROR "Failed after ${elapsed} s: ${failed}")
+endif()
+message("Everything passed in ${elapsed} s.")

@@ -1,0 +1,57 @@
+# add_demo(NN_technique [ALONE] [LIBRARIES library...] [RUN argument...])
+#
+# Builds demos/NN_technique/processA.cpp and processB.cpp, and the target NN_technique for both.
+#   LIBRARIES  what both link to besides common/, for example ws2_32
+#   ALONE      only A is started by the launcher; A starts B
+#   RUN        what follows the pair's name in the launcher's command line: A's arguments, and
+#              for each B to start a -- with its arguments. Without RUN: one B, no arguments.
+function(add_demo pair)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "" "LIBRARIES;RUN")
+    if(arg_UNPARSED_ARGUMENTS)
+        message(FATAL_ERROR "add_demo(${pair}): what is ${arg_UNPARSED_ARGUMENTS}?")
+    endif()
+    string(SUBSTRING "${pair}" 0 2 number)
+
+    add_custom_target(${pair})
+    foreach(process A B)
+        add_executable(${pair}_${process} ${pair}/process${process}.cpp)
+        target_link_libraries(${pair}_${process} PRIVATE ipc_program ipc_common ${arg_LIBRARIES})
+        set_target_properties(${pair}_${process} PROPERTIES
+            OUTPUT_NAME process${process}
+            RUNTIME_OUTPUT_DIRECTORY "${IPC_BIN}/${pair}"
+            FOLDER "${pair}")
+        add_dependencies(${pair} ${pair}_${process})
+    endforeach()
+
+    set(run ${arg_RUN})
+    if(NOT arg_RUN AND NOT arg_ALONE)
+        set(run --)
+    endif()
+    set_property(GLOBAL APPEND PROPERTY IPC_PAIRS ${pair})
+    set_property(GLOBAL PROPERTY IPC_RUN_${pair} "${run}")
+
+    if(BUILD_TESTING)
+        set(test "${number}: the built-in run prints expected_output.txt")
+        add_test(NAME "${test}" COMMAND run_pair
+            --expect "${CMAKE_CURRENT_SOURCE_DIR}/${pair}/expected_output.txt" ${pair} ${run})
+        set_tests_properties("${test}" PROPERTIES TIMEOUT 120)
+    endif()
+endfunction()
+
+# Writes <build>/run/<Config>.cmake, where demos/run.cmake and tests/run.cmake read what there is
+# to run and how.
+function(write_run_settings)
+    get_property(pairs GLOBAL PROPERTY IPC_PAIRS)
+    set(content "# Written by CMake for the run scripts.\n")
+    string(APPEND content "set(pairs [==[${pairs}]==])\n")
+    foreach(pair IN LISTS pairs)
+        get_property(run GLOBAL PROPERTY IPC_RUN_${pair})
+        string(APPEND content "set(run_${pair} [==[${run}]==])\n")
+    endforeach()
+    string(APPEND content
+        "set(run_pair [==[$<TARGET_FILE:run_pair>]==])\n"
+        "set(emulator [==[${CMAKE_CROSSCOMPILING_EMULATOR}]==])\n"
+        "set(wineserver [==[${IPC_WINESERVER_COMMAND}]==])\n"
+        "set(has_tests ${BUILD_TESTING})\n")
+    file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/run/$<CONFIG>.cmake" CONTENT "${content}")
+endfunction()

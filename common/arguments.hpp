@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace ipc {
+
+// An option and where its value goes: bool for a switch (--classic), a text (--out FILE), or a
+// decimal number (--bytes N).
+struct option {
+    std::wstring_view name;
+    std::variant<bool*, std::wstring*, std::uint64_t*> value;
+};
+
+// Reads the options, which end at the first other argument or at "--"; what follows goes to rest,
+// or is refused where there is no rest. Throws usage_error, with the usage text's first line.
+// --help prints the usage text and ends the program with exit code 0.
+void parse_arguments(int argc, wchar_t** argv, std::string_view usage,
+                     const std::vector<option>& options, std::vector<std::wstring>* rest = nullptr);
+
+} // namespace ipc

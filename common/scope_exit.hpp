@@ -1,0 +1,21 @@
+#pragma once
+
+#include <utility>
+
+namespace ipc {
+
+// Runs a clean-up when the scope ends, however it ends:
+//     const ipc::scope_exit unmap([&] { UnmapViewOfFile(view); });
+// The clean-up must not throw.
+template <typename Cleanup> class scope_exit {
+public:
+    explicit scope_exit(Cleanup cleanup) : cleanup_(std::move(cleanup)) {}
+    scope_exit(const scope_exit&) = delete;
+    scope_exit& operator=(const scope_exit&) = delete;
+    ~scope_exit() { cleanup_(); }
+
+private:
+    Cleanup cleanup_;
+};
+
+} // namespace ipc

@@ -1,0 +1,32 @@
+#include "common/stop.hpp"
+
+#include "common/error.hpp"
+#include "common/unique_handle.hpp"
+
+namespace ipc {
+namespace {
+
+BOOL WINAPI on_control(DWORD control) {
+    if (control != CTRL_C_EVENT && control != CTRL_BREAK_EVENT) {
+        return FALSE; // a closed console or a log-off ends the program when this returns
+    }
+    SetEvent(ctrl_c_event()); // runs on a thread of its own
+    return TRUE;
+}
+
+} // namespace
+
+HANDLE ctrl_c_event() {
+    static const unique_handle event(
+        CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
+    if (!event) {
+        throw_last_error("CreateEventW");
+    }
+    static const BOOL installed = SetConsoleCtrlHandler(on_control, TRUE);
+    if (!installed) {
+        throw_last_error("SetConsoleCtrlHandler");
+    }
+    return event.get();
+}
+
+} // namespace ipc

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <windows.h>
+
+namespace ipc {
+
+// A manual-reset event that Ctrl+C and Ctrl+Break set, instead of ending the program on the spot,
+// so that a server can wait for it beside its work and end in order. Stays owned by this function.
+// https://learn.microsoft.com/windows/console/setconsolectrlhandler
+HANDLE ctrl_c_event();
+
+} // namespace ipc

@@ -1,0 +1,61 @@
+# Sets up, builds and runs the pairs:      cmake -P demos/run.cmake
+# Only one of them:                        cmake -DONLY=01 -P demos/run.cmake
+#
+# Other options: -DBUILD_DIR=folder (default: build), -DCONFIG=Debug (default: Release), and what
+# CMakeLists.txt offers, such as -DIPC_WARNINGS_AS_ERRORS=ON.
+
+cmake_minimum_required(VERSION 3.25)
+include("${CMAKE_CURRENT_LIST_DIR}/../common/setup.cmake")
+
+# The pairs do not need Catch2. A folder that has the tests already keeps them.
+set(has_tests OFF)
+include("${settings}" OPTIONAL)
+if(NOT has_tests)
+    set(configure_options -DIPC_DEMOS_ONLY=ON)
+endif()
+
+function(build_demos)
+    set(build_targets demos)
+    if(ONLY)
+        set(build_targets ${selected} run_pair wine_prefix)
+    endif()
+    build()
+    set(failure "${failure}" PARENT_SCOPE)
+endfunction()
+
+function(run_demos)
+    include("${settings}")
+    start_wine()
+    allow_colours()
+    set(rows "PAIR|RESULT|SECONDS")
+    set(failed "")
+    foreach(pair IN LISTS selected)
+        say("Running ${pair}")
+        string(TIMESTAMP pair_start "%s%f")
+        execute_process(COMMAND ${emulator} "${run_pair}" ${pair} ${run_${pair}} RESULT_VARIABLE result)
+        seconds_since(${pair_start} seconds)
+        if(result EQUAL 0)
+            list(APPEND rows "${pair}|ok|${seconds}")
+        else()
+            list(APPEND rows "${pair}|FAILED|${seconds}")
+            list(APPEND failed ${pair})
+        endif()
+    endforeach()
+    print_table(${rows})
+    if(failed)
+        list(JOIN failed ", " names)
+        set(failure "These pairs failed: ${names}. Look at what they printed above." PARENT_SCOPE)
+    endif()
+endfunction()
+
+foreach(step find_tools configure select_pairs build_demos run_demos)
+    if(NOT failure)
+        cmake_language(CALL ${step})
+    endif()
+endforeach()
+stop_wine()
+
+if(failure)
+    message(FATAL_ERROR "${failure}")
+endif()
+say("Done")

@@ -1,0 +1,230 @@
+# Proves docs/update.cmake on small documents in a scratch folder:
+#   cmake -DSCRATCH=<folder, emptied first> -P tests/docs_test.cmake
+
+cmake_minimum_required(VERSION 3.25)
+
+cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH project)
+if(NOT DEFINED SCRATCH)
+    message(FATAL_ERROR "usage: cmake -DSCRATCH=<folder> -P tests/docs_test.cmake")
+endif()
+
+# A project of one document and one source file.
+function(new_case name body source)
+    set(case "${name}" PARENT_SCOPE)
+    file(REMOVE_RECURSE "${SCRATCH}")
+    foreach(folder common demos/01_pair docs tests)
+        file(MAKE_DIRECTORY "${SCRATCH}/${folder}")
+    endforeach()
+    put(CMakeLists.txt "# the scratch project\n")
+    put(docs/guide.md "${body}")
+    put(demos/01_pair/a.cpp "${source}")
+endfunction()
+
+# Writes the bytes as they are, on Windows too; the text must end with a line end, or be empty.
+function(put path text)
+    string(REGEX REPLACE "\n$" "" text "${text}") # file(CONFIGURE) adds it
+    file(CONFIGURE OUTPUT "${SCRATCH}/${path}" CONTENT "@text@" @ONLY NEWLINE_STYLE UNIX)
+endfunction()
+
+function(fail what)
+    message("FAILED: ${case}: ${what}")
+    set_property(GLOBAL APPEND PROPERTY failures "${case}")
+endfunction()
+
+# Runs the tool with the given options; sets `code` and `output`.
+macro(run)
+    execute_process(COMMAND "${CMAKE_COMMAND}" "-DROOT=${SCRATCH}" ${ARGN} -P "${project}/docs/update.cmake"
+        RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output TIMEOUT 20)
+endmacro()
+
+# The tool fails, and says each of the sentences.
+function(expect_problems options)
+    run(${options})
+    if(code EQUAL 0)
+        fail("no failure")
+    endif()
+    foreach(sentence IN LISTS ARGN)
+        string(FIND "${output}" "${sentence}" position)
+        if(position EQUAL -1)
+            fail("the output does not say: ${sentence}\n${output}")
+        endif()
+    endforeach()
+endfunction()
+
+function(expect_success options)
+    run(${options})
+    if(NOT code EQUAL 0)
+        fail("unexpected failure\n${output}")
+    endif()
+endfunction()
+
+# The file has exactly these bytes. Hexadecimal, because reading as text would hide a CR.
+function(expect_bytes path text)
+    file(READ "${SCRATCH}/${path}" actual HEX)
+    string(HEX "${text}" expected)
+    if(NOT actual STREQUAL expected)
+        file(READ "${SCRATCH}/${path}" actual)
+        fail("${path} holds\n${actual}--- instead of\n${text}---")
+    endif()
+endfunction()
+
+set(region "// ANCHOR: one\nint one = 1;\n// ANCHOR_END: one\n")
+set(block "```cpp\nint one = 1;\n```\n")
+set(begin "<!-- snippet: demos/01_pair/a.cpp#one -->\n")
+set(end "<!-- end snippet -->\n")
+
+# ---- rewriting
+
+new_case("a snippet is filled in, checked and not touched again" "# Guide\n\n${begin}${end}\nEnd.\n" "${region}")
+expect_problems(-DCHECK=ON "docs/guide.md:3: snippet demos/01_pair/a.cpp#one differs from its file")
+expect_bytes(docs/guide.md "# Guide\n\n${begin}${end}\nEnd.\n")
+expect_success("")
+expect_bytes(docs/guide.md "# Guide\n\n${begin}${block}${end}\nEnd.\n")
+expect_success(-DCHECK=ON)
+file(TIMESTAMP "${SCRATCH}/docs/guide.md" time_before "%s%f")
+expect_success("")
+file(TIMESTAMP "${SCRATCH}/docs/guide.md" time_after "%s%f")
+if(NOT time_before STREQUAL time_after)
+    fail("a document without differences was written again")
+endif()
+
+# Every character CMake itself gives a meaning to; \303\244 and so on as UTF-8.
+set(hard [==[
+auto list = "a;b;;c"; int array[] = {1, 2}; if (x[0]]) { }
+auto path = L"C:\\temp\\;\"${HOME}\" $ENV{PATH} $<0:x> @text@ @ONLY \n \\";
+	tab	inside, 'single', `backtick`, #cmakedefine X, [[bracket]] [=[ ]=], trailing backslash \
+äöü € 𝄞 “quoted”  two spaces at the end  
+/* ]]; ;[ */ ); ( # not a comment
+;
+]
+[
+]==])
+new_case("hard characters arrive unchanged" "${begin}${end}"
+    "before;[\n// ANCHOR: one\n${hard}// ANCHOR_END: one\nafter]\n")
+expect_success("")
+expect_bytes(docs/guide.md "${begin}```cpp\n${hard}```\n${end}")
+expect_success(-DCHECK=ON)
+
+new_case("hard characters around a snippet stay" "text ;[ \\ \${x} @body@ \\\n${begin}${end}; ] [ \\;\n\n" "${region}")
+expect_success("")
+expect_bytes(docs/guide.md "text ;[ \\ \${x} @body@ \\\n${begin}${block}${end}; ] [ \\;\n\n")
+
+new_case("each change of one byte is a difference" "" "")
+foreach(old "int one = 1; " "int one = 2;" "int one = 1" "int one = 1;;" "\tint one = 1;" "int one = 1;\n" "" "[")
+    put(demos/01_pair/a.cpp "${region}")
+    put(docs/guide.md "${begin}```cpp\n${old}\n```\n${end}")
+    expect_problems(-DCHECK=ON "snippet demos/01_pair/a.cpp#one differs")
+endforeach()
+
+new_case("common indentation goes, blank lines stay, inner anchors go" "${begin}${end}<!-- snippet: demos/01_pair/a.cpp#two -->\n${end}"
+    "    // ANCHOR: one\n    if (x) {\n\n        // ANCHOR: two\n        y();\n  \n    \t}\n    // ANCHOR_END: one\n  // ANCHOR_END: two\n")
+expect_success("")
+expect_bytes(docs/guide.md "${begin}```cpp\nif (x) {\n\n    y();\n\n\t}\n```\n${end}<!-- snippet: demos/01_pair/a.cpp#two -->\n```cpp\n    y();\n\n\t}\n```\n${end}")
+
+new_case("CMake files, whole files, files beside the document, indented markers" "" "${region}")
+put(CMakeLists.txt "# ANCHOR: build\nadd_demo(01_pair)\n# ANCHOR_END: build\n")
+put(demos/01_pair/expected_output.txt "  A: one;two\n\nA: ``` fence\n// ANCHOR: kept\n")
+put(docs/guide.md "- item\n\n  <!-- snippet: CMakeLists.txt#build -->\n  ${end}${begin}${end}")
+put(demos/01_pair/README.md "<!-- snippet: ./expected_output.txt -->\n${end}<!-- snippet: ./a.cpp -->\n${end}")
+expect_success("")
+expect_success(-DCHECK=ON)
+expect_bytes(docs/guide.md "- item\n\n  <!-- snippet: CMakeLists.txt#build -->\n  ```cmake\n  add_demo(01_pair)\n  ```\n  ${end}${begin}${block}${end}")
+expect_bytes(demos/01_pair/README.md "<!-- snippet: ./expected_output.txt -->\n````text\n  A: one;two\n\nA: ``` fence\n// ANCHOR: kept\n````\n${end}<!-- snippet: ./a.cpp -->\n${block}${end}")
+
+new_case("CRLF compares equal and LF is written" "" "")
+string(REPLACE "\n" "\r\n" crlf "${begin}${block}${end}")
+string(REPLACE "\n" "\r\n" crlf_region "${region}")
+put(docs/guide.md "${crlf}")
+put(demos/01_pair/a.cpp "${crlf_region}")
+expect_success(-DCHECK=ON)
+expect_success("")
+expect_bytes(docs/guide.md "${crlf}")
+put(docs/guide.md "Text\r\n${begin}${end}")
+expect_success("")
+expect_bytes(docs/guide.md "Text\n${begin}${block}${end}")
+
+new_case("a missing last line end is added" "${begin}" "")
+file(APPEND "${SCRATCH}/demos/01_pair/a.cpp" "// ANCHOR: one\nint one = 1;\n// ANCHOR_END: one")
+file(APPEND "${SCRATCH}/docs/guide.md" "<!-- end snippet -->")
+expect_success("")
+expect_bytes(docs/guide.md "${begin}${block}${end}")
+
+new_case("a long .txt file is taken whole" "<!-- snippet: docs/long.txt -->\n${end}" "")
+string(REPEAT "line\n" 30 lines)
+put(docs/long.txt "${lines}")
+expect_success("")
+expect_bytes(docs/guide.md "<!-- snippet: docs/long.txt -->\n```text\n${lines}```\n${end}")
+
+# ---- problems with snippets: told in both modes, and the old text stays
+
+function(expect_rejected name body source)
+    new_case("${name}" "${body}" "${source}")
+    expect_problems("" ${ARGN})
+    expect_bytes(docs/guide.md "${body}")
+    expect_problems(-DCHECK=ON ${ARGN})
+endfunction()
+
+expect_rejected("unknown file" "x\n<!-- snippet: demos/none.cpp#one -->\nold\n${end}" "${region}"
+    "docs/guide.md:2: snippet demos/none.cpp#one: there is no file demos/none.cpp")
+expect_rejected("unknown anchor" "<!-- snippet: demos/01_pair/a.cpp#ten -->\nold\n${end}" "${region}"
+    "docs/guide.md:1: snippet demos/01_pair/a.cpp#ten: demos/01_pair/a.cpp has no complete anchor ten")
+expect_rejected("duplicated anchor" "${begin}${block}${end}" "${region}${region}"
+    "demos/01_pair/a.cpp:4: anchor one is duplicated")
+expect_rejected("anchor without end" "${begin}${block}${end}" "x\n// ANCHOR: one\nint one = 1;\n"
+    "demos/01_pair/a.cpp:2: anchor one has no ANCHOR_END")
+expect_rejected("anchor end without start" "${begin}${block}${end}" "${region}// ANCHOR_END: other\n"
+    "demos/01_pair/a.cpp:4: ANCHOR_END other has no ANCHOR before it")
+expect_rejected("malformed anchor" "${begin}${block}${end}" "${region}  // ANCHOR: two words\n"
+    "demos/01_pair/a.cpp:4: malformed anchor line")
+expect_rejected("marker without end" "${begin}old\n" "${region}"
+    "docs/guide.md:1: snippet demos/01_pair/a.cpp#one has no line <!-- end snippet -->")
+expect_rejected("marker without end before the next marker" "${begin}old\n${begin}${block}${end}" "${region}"
+    "docs/guide.md:1: snippet demos/01_pair/a.cpp#one has no line <!-- end snippet -->")
+expect_rejected("end marker alone" "x\n${end}" "${region}" "docs/guide.md:2: malformed or misplaced snippet marker")
+expect_rejected("marker with text beside it" "See <!-- snippet: demos/01_pair/a.cpp#one -->\n" "${region}"
+    "docs/guide.md:1: malformed or misplaced snippet marker")
+expect_rejected("block without end" "```sh\nls\n" "" "docs/guide.md:1: the block that starts here has no end")
+string(REPEAT "f();\n" 21 lines)
+expect_rejected("long region" "${begin}old\n${end}" "// ANCHOR: one\n${lines}// ANCHOR_END: one\n"
+    "docs/guide.md:1: snippet demos/01_pair/a.cpp#one: 21 lines, more than 20")
+expect_rejected("marker in the code" "${begin}old\n${end}" "// ANCHOR: one\n${end}// ANCHOR_END: one\n"
+    "snippet demos/01_pair/a.cpp#one: the text itself holds a snippet marker")
+
+new_case("one problem does not stop the others" "${begin}${end}<!-- snippet: gone.cpp -->\nold\n${end}" "${region}")
+expect_problems("" "docs/guide.md:3: snippet gone.cpp: there is no file gone.cpp")
+expect_bytes(docs/guide.md "${begin}${block}${end}<!-- snippet: gone.cpp -->\nold\n${end}")
+
+# ---- problems that only the check tells
+
+new_case("unused anchors and outputs" "nothing\n" "${region}")
+put(common/x.hpp "// ANCHOR: in_header\n// ANCHOR_END: in_header\n")
+put(demos/01_pair/expected_output.txt "A\n")
+expect_success("")
+expect_problems(-DCHECK=ON "demos/01_pair/a.cpp: no document uses anchor one"
+    "common/x.hpp: no document uses anchor in_header" "demos/01_pair/expected_output.txt: no document includes this output")
+
+new_case("hand-written code and output" "```cpp\nint x;\n```\n\n```text\nA: 1\n```\n\n```\nA: 1\n```\n\n~~~c++\nx\n~~~\n" "")
+expect_problems(-DCHECK=ON "docs/guide.md:1: hand-written block 'cpp'" "docs/guide.md:5: hand-written block 'text'"
+    "docs/guide.md:9: hand-written block ''" "docs/guide.md:13: hand-written block 'c++'")
+
+new_case("commands and diagrams may be written by hand, markers in them are text"
+    "```sh\nls;[\n```\n```mermaid\na->>b: x\n```\n````markdown\n```cpp\n${begin}${end}```\n````\n`<!-- end snippet -->`\n" "")
+expect_success(-DCHECK=ON)
+
+new_case("dead links" "[a](none.md) and [b](../demos/01_pair/a.cpp), ![c](c.png)\n[d](other.md#no-heading) [e](#guide)\n\n[f]: g.md\n[h](../../outside.md)\n" "")
+put(docs/other.md "# Other\n")
+expect_problems(-DCHECK=ON "docs/guide.md:1: link to none.md" "docs/guide.md:1: link to c.png"
+    "docs/guide.md:2: link to other.md#no-heading: there is no such heading" "docs/guide.md:2: link to #guide"
+    "docs/guide.md:4: link to g.md" "docs/guide.md:5: link to ../../outside.md")
+
+new_case("live links" "# A guide; to `pipes`\n[a](other.md) [b](#a-guide-to-pipes) [c](other.md#two-1 \"title\")\n[d](../demos/01_pair/) [e](https://example.com/none.md)\n`[f](none.md)`\n```sh\n[g](none.md)\n# Not a heading\n```\n[h]: other.md#two\n[^1]: A footnote.\n" "")
+put(docs/other.md "## Two\n\n## [Two](guide.md)\n")
+expect_success(-DCHECK=ON)
+
+file(REMOVE_RECURSE "${SCRATCH}")
+get_property(failures GLOBAL PROPERTY failures)
+if(failures)
+    list(LENGTH failures count)
+    message(FATAL_ERROR "${count} expectations failed")
+endif()
+message("docs/update.cmake does what it promises")

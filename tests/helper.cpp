@@ -1,0 +1,180 @@
+// A program that behaves badly on request: the tests start it as the peer of a demo.
+//
+// Run: helper MODE [ARGS...]
+
+#include "common/error.hpp"
+#include "common/process.hpp"
+#include "common/stop.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <vector>
+
+namespace {
+
+using arguments = std::vector<std::wstring>;
+
+constexpr DWORD limit_ms = 60'000; // for whatever a mode waits for
+
+void write_bytes(std::string_view bytes) {
+    DWORD written = 0;
+    if (!WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), bytes.data(), static_cast<DWORD>(bytes.size()),
+                   &written, nullptr)) {
+        ipc::throw_last_error("WriteFile");
+    }
+}
+
+HANDLE handle_from(const std::wstring& number) {
+    return reinterpret_cast<HANDLE>(static_cast<std::uintptr_t>(std::stoull(number)));
+}
+
+void wait_for_event(const std::wstring& name) {
+    const ipc::unique_handle event(OpenEventW(SYNCHRONIZE, FALSE, name.c_str()));
+    if (!event || WaitForSingleObject(event.get(), limit_ms) != WAIT_OBJECT_0) {
+        throw std::runtime_error("the event was never set");
+    }
+}
+
+// Each argument, followed by a line break.
+int echo_arguments(const arguments& args) {
+    for (const std::wstring& arg : args) {
+        write_bytes(ipc::to_utf8(arg) + "\n");
+    }
+    return 0;
+}
+
+// Every byte value, 0 to 255, a hundred times.
+int binary(const arguments&) {
+    std::string all;
+    for (int i = 0; i < 256 * 100; ++i) {
+        all += static_cast<char>(i % 256);
+    }
+    write_bytes(all);
+    return 0;
+}
+
+int silent(const arguments&) {
+    return 0;
+}
+
+// One line of this many bytes, without a line break.
+int long_line(const arguments& args) {
+    write_bytes(std::string(std::stoul(args.at(0)), 'x'));
+    return 0;
+}
+
+// Lets the last reader of its output see the end, then waits for an event and ends with code 5.
+int close_output(const arguments& args) {
+    write_bytes("closing\n");
+    CloseHandle(GetStdHandle(STD_OUTPUT_HANDLE));
+    CloseHandle(GetStdHandle(STD_ERROR_HANDLE));
+    wait_for_event(args.at(0));
+    return 5;
+}
+
+int crash(const arguments&) {
+    write_bytes("about to crash\n");
+    SetErrorMode(SEM_NOGPFAULTERRORBOX); // no dialog: nobody would close it
+    RaiseException(static_cast<DWORD>(EXCEPTION_ACCESS_VIOLATION), EXCEPTION_NONCONTINUABLE, 0,
+                   nullptr);
+    return 0;
+}
+
+// Starts this program again with other arguments; it inherits the output.
+void start_with_own_output(const arguments& args) {
+    arguments all = args;
+    all.insert(all.begin(), ipc::beside_this_program(L"helper.exe").wstring());
+    std::wstring command = ipc::command_line(all);
+    STARTUPINFOW startup{};
+    startup.cb = sizeof startup;
+    PROCESS_INFORMATION started{};
+    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
+                        &startup, &started)) {
+        ipc::throw_last_error("CreateProcessW");
+    }
+    CloseHandle(started.hThread);
+    CloseHandle(started.hProcess);
+}
+
+// Starts "helper wait-then-write EVENT" and ends at once.
+int grandchild(const arguments& args) {
+    start_with_own_output({L"wait-then-write", args.at(0)});
+    write_bytes("child done\n");
+    return 6;
+}
+
+int wait_then_write(const arguments& args) {
+    wait_for_event(args.at(0));
+    write_bytes("grandchild done\n");
+    return 0;
+}
+
+// Sets the event whose handle has this value, if this process has such a handle.
+int set_event_handle(const arguments& args) {
+    if (!SetEvent(handle_from(args.at(0)))) {
+        ipc::throw_last_error("SetEvent");
+    }
+    return 0;
+}
+
+// Starts "helper hang", which inherits the output, and ends at once.
+int start_and_leave(const arguments&) {
+    start_with_own_output({L"hang"});
+    return 0;
+}
+
+int print(const arguments&) {
+    ipc::print_line("{} {} {} {}", 12u, -3, "narrow", L"wide");
+    ipc::print_error_line("on standard {}", std::string("error"));
+    return 0;
+}
+
+// Ends with code 3 when Ctrl+C is pressed, and with 1 if that does not happen.
+int wait_for_ctrl_c(const arguments&) {
+    const HANDLE pressed = ipc::ctrl_c_event();
+    write_bytes("waiting\n");
+    return WaitForSingleObject(pressed, limit_ms) == WAIT_OBJECT_0 ? 3 : 1;
+}
+
+int throw_usage_error(const arguments&) {
+    throw ipc::usage_error("wrong");
+}
+
+int throw_win32_error(const arguments&) {
+    ipc::throw_error("TheCall", ERROR_NO_DATA);
+}
+
+int hang(const arguments&) {
+    write_bytes("hanging\n");
+    Sleep(INFINITE); // until the test ends it: that is the point
+    return 0;
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    const std::map<std::wstring, int (*)(const arguments&)> modes = {
+        {L"echo-arguments", echo_arguments},
+        {L"binary", binary},
+        {L"silent", silent},
+        {L"long-line", long_line},
+        {L"close-output", close_output},
+        {L"crash", crash},
+        {L"grandchild", grandchild},
+        {L"wait-then-write", wait_then_write},
+        {L"set-event-handle", set_event_handle},
+        {L"hang", hang},
+        {L"start-and-leave", start_and_leave},
+        {L"print", print},
+        {L"wait-for-ctrl-c", wait_for_ctrl_c},
+        {L"throw-usage-error", throw_usage_error},
+        {L"throw-win32-error", throw_win32_error},
+    };
+    const arguments args(argv + 1, argv + argc);
+    return modes.at(args.at(0))({args.begin() + 1, args.end()});
+} catch (...) {
+    return ipc::report_exception("helper");
+}

@@ -1,0 +1,450 @@
+#include "tests/launcher.hpp"
+
+#include "common/error.hpp"
+#include "common/process.hpp"
+#include "common/scope_exit.hpp"
+#include "common/text.hpp"
+
+#include <psapi.h>
+#include <winternl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <random>
+
+namespace ipc::test {
+namespace {
+
+struct pipe_ends {
+    unique_handle read_end;
+    unique_handle write_end;
+};
+
+pipe_ends create_output_pipe() {
+    pipe_ends pipe;
+    if (!CreatePipe(pipe.read_end.put(), pipe.write_end.put(), nullptr, 0)) {
+        throw_last_error("CreatePipe");
+    }
+    if (!SetHandleInformation(pipe.write_end.get(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {
+        throw_last_error("SetHandleInformation");
+    }
+    return pipe;
+}
+
+unique_handle open_empty_input() {
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+    unique_handle input(CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                                    &inheritable, OPEN_EXISTING, 0, nullptr));
+    if (!input) {
+        throw_last_error("CreateFileW");
+    }
+    return input;
+}
+
+std::string file_name_of(DWORD process_id) {
+    const unique_handle process(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, process_id));
+    std::wstring path(MAX_PATH * 4, L'\0');
+    auto length = static_cast<DWORD>(path.size());
+    if (!process || !QueryFullProcessImageNameW(process.get(), 0, path.data(), &length)) {
+        return "process " + std::to_string(process_id);
+    }
+    path.resize(length);
+    return to_utf8(std::filesystem::path(path).filename().wstring());
+}
+
+bool has_ended(DWORD process_id) {
+    const unique_handle process(OpenProcess(SYNCHRONIZE, FALSE, process_id));
+    return !process || WaitForSingleObject(process.get(), 0) == WAIT_OBJECT_0;
+}
+
+// One open handle in the system, as NtQuerySystemInformation tells it.
+// https://learn.microsoft.com/windows/win32/api/winternl/nf-winternl-ntquerysysteminformation
+struct system_handle {
+    void* object;
+    ULONG_PTR process_id;
+    ULONG_PTR handle;
+    ULONG access;
+    USHORT creator;
+    USHORT type;
+    ULONG attributes;
+    ULONG reserved;
+};
+
+struct system_handles {
+    ULONG_PTR count;
+    ULONG_PTR reserved;
+    system_handle first;
+};
+
+DWORD count_in_system_handles(DWORD process_id) {
+    // SystemExtendedHandleInformation is not in winternl.h, so the function is declared with a plain
+    // number for its first parameter.
+    constexpr ULONG extended_handle_information = 64;
+    using query = NTSTATUS(NTAPI*)(ULONG what, void* memory, ULONG bytes, ULONG* needed);
+    const auto query_system = reinterpret_cast<query>(reinterpret_cast<void*>(
+        GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtQuerySystemInformation")));
+    std::vector<char> memory(1 << 20);
+    for (;;) {
+        ULONG needed = 0;
+        const NTSTATUS status = query_system(extended_handle_information, memory.data(),
+                                             static_cast<ULONG>(memory.size()), &needed);
+        if (status >= 0) {
+            break;
+        }
+        if (memory.size() > (1u << 28)) {
+            throw std::runtime_error("NtQuerySystemInformation does not list the handles");
+        }
+        memory.resize(memory.size() * 2);
+    }
+    const auto* all = reinterpret_cast<const system_handles*>(memory.data());
+    const system_handle* first = &all->first;
+    return static_cast<DWORD>(std::count_if(first, first + all->count, [&](const auto& entry) {
+        return entry.process_id == process_id;
+    }));
+}
+
+std::string first_difference(const std::string& who, const std::vector<std::string>& expected,
+                             const std::vector<std::string>& actual) {
+    for (std::size_t i = 0; i < std::max(expected.size(), actual.size()); ++i) {
+        const std::string wanted = i < expected.size() ? "\"" + expected[i] + "\"" : "nothing more";
+        const std::string got = i < actual.size() ? "\"" + actual[i] + "\"" : "nothing more";
+        if (wanted != got) {
+            return who + " printed " + got + " where " + wanted + " is expected";
+        }
+    }
+    return {};
+}
+
+} // namespace
+
+job::job() : job_(CreateJobObjectW(nullptr, nullptr)) {
+    if (!job_) {
+        throw_last_error("CreateJobObjectW");
+    }
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+    if (!SetInformationJobObject(job_.get(), JobObjectExtendedLimitInformation, &limits,
+                                 sizeof limits)) {
+        throw_last_error("SetInformationJobObject");
+    }
+}
+
+std::vector<DWORD> job::process_ids() const {
+    constexpr std::size_t most = 4096;
+    std::vector<ULONG_PTR> memory(most + 2);
+    auto* list = reinterpret_cast<JOBOBJECT_BASIC_PROCESS_ID_LIST*>(memory.data());
+    if (!QueryInformationJobObject(job_.get(), JobObjectBasicProcessIdList, list,
+                                   static_cast<DWORD>(memory.size() * sizeof memory[0]), nullptr)) {
+        throw_last_error("QueryInformationJobObject");
+    }
+    std::vector<DWORD> ids;
+    for (DWORD i = 0; i < list->NumberOfProcessIdsInList; ++i) {
+        const auto id = static_cast<DWORD>(list->ProcessIdList[i]);
+        if (!has_ended(id)) {
+            ids.push_back(id);
+        }
+    }
+    return ids;
+}
+
+std::vector<std::string> job::process_names() const {
+    std::vector<std::string> names;
+    for (const DWORD id : process_ids()) {
+        names.push_back(file_name_of(id));
+    }
+    return names;
+}
+
+bool job::wait_until_empty(DWORD limit_ms) const {
+    const ULONGLONG end = GetTickCount64() + limit_ms;
+    for (;;) {
+        const std::vector<DWORD> ids = process_ids();
+        if (ids.empty()) {
+            return true;
+        }
+        const ULONGLONG now = GetTickCount64();
+        if (now >= end) {
+            return false;
+        }
+        const unique_handle process(OpenProcess(SYNCHRONIZE, FALSE, ids.front()));
+        if (process) {
+            WaitForSingleObject(process.get(), static_cast<DWORD>(end - now));
+        }
+    }
+}
+
+void job::terminate() const noexcept {
+    TerminateJobObject(job_.get(), 1);
+}
+
+program::program(const std::vector<std::wstring>& arguments, const start_options& options) {
+    const unique_handle input = open_empty_input();
+    pipe_ends output = create_output_pipe();
+    pipe_ends error = create_output_pipe();
+
+    std::vector<HANDLE> inherited = options.inherited;
+    inherited.insert(inherited.end(), {input.get(), output.write_end.get(), error.write_end.get()});
+    SIZE_T size = 0;
+    InitializeProcThreadAttributeList(nullptr, 1, 0, &size);
+    std::vector<std::byte> storage(size);
+    const auto attributes = reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(storage.data());
+    if (!InitializeProcThreadAttributeList(attributes, 1, 0, &size)) {
+        throw_last_error("InitializeProcThreadAttributeList");
+    }
+    const scope_exit delete_list([&] { DeleteProcThreadAttributeList(attributes); });
+    if (!UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
+                                   inherited.data(), inherited.size() * sizeof(HANDLE), nullptr,
+                                   nullptr)) {
+        throw_last_error("UpdateProcThreadAttribute");
+    }
+    STARTUPINFOEXW startup{};
+    startup.StartupInfo.cb = sizeof startup;
+    startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    startup.StartupInfo.hStdInput = input.get();
+    startup.StartupInfo.hStdOutput = output.write_end.get();
+    startup.StartupInfo.hStdError = error.write_end.get();
+    startup.lpAttributeList = attributes;
+
+    std::wstring command = command_line(arguments);
+    PROCESS_INFORMATION started{};
+    // Suspended until it is in the job, so that no child of it can escape.
+    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE,
+                        EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED | options.creation_flags,
+                        nullptr, nullptr, &startup.StartupInfo, &started)) {
+        throw_last_error("CreateProcessW");
+    }
+    process_.reset(started.hProcess);
+    const unique_handle main_thread(started.hThread);
+    id_ = started.dwProcessId;
+    if (!AssignProcessToJobObject(job_.handle(), process_.get())) {
+        const DWORD code = GetLastError();
+        TerminateProcess(process_.get(), 1);
+        throw_error("AssignProcessToJobObject", code);
+    }
+    readers_.emplace_back([this, options, end = std::move(output.read_end)] {
+        collect(end.get(), output_, options);
+    });
+    readers_.emplace_back([this, options, end = std::move(error.read_end)] {
+        collect(end.get(), error_output_, options);
+    });
+    ResumeThread(main_thread.get());
+}
+
+program::~program() {
+    job_.terminate();
+}
+
+void program::collect(HANDLE read_end, std::string& into, const start_options& options) {
+    line_splitter lines([&](std::string_view line) {
+        if (options.on_line) {
+            options.on_line(line);
+        }
+    });
+    std::vector<char> buffer(64 * 1024);
+    DWORD received = 0;
+    while (
+        ReadFile(read_end, buffer.data(), static_cast<DWORD>(buffer.size()), &received, nullptr)) {
+        const std::string_view bytes(buffer.data(), received);
+        if (options.on_line) {
+            lines.write(bytes);
+        }
+        const std::lock_guard lock(mutex_);
+        into += bytes;
+        changed_.notify_all();
+    }
+    lines.finish();
+    const std::lock_guard lock(mutex_);
+    --open_outputs_;
+    changed_.notify_all();
+}
+
+bool program::wait(DWORD limit_ms) const {
+    return WaitForSingleObject(process_.get(), limit_ms) == WAIT_OBJECT_0;
+}
+
+bool program::wait_for_output(std::string_view text, DWORD limit_ms) {
+    std::unique_lock lock(mutex_);
+    const auto appeared = [&] {
+        return output_.find(text) != std::string::npos ||
+               error_output_.find(text) != std::string::npos;
+    };
+    changed_.wait_for(lock, std::chrono::milliseconds(limit_ms),
+                      [&] { return appeared() || open_outputs_ == 0; });
+    return appeared();
+}
+
+bool program::wait_for_end_of_output(DWORD limit_ms) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::milliseconds(limit_ms),
+                             [&] { return open_outputs_ == 0; });
+}
+
+void program::kill(UINT exit_code) const {
+    TerminateProcess(process_.get(), exit_code);
+}
+
+void program::press_ctrl_c() const {
+    // GenerateConsoleCtrlEvent would need a console that both share, which a test run from a
+    // service or under Wine without a terminal does not have. The system's own way works without:
+    // it starts this routine in the program, which has the same address in every process.
+    const auto routine = reinterpret_cast<LPTHREAD_START_ROUTINE>(reinterpret_cast<void*>(
+        GetProcAddress(GetModuleHandleW(L"kernelbase.dll"), "CtrlRoutine")));
+    const unique_handle thread(CreateRemoteThread(process_.get(), nullptr, 0, routine,
+                                                  nullptr /* CTRL_C_EVENT */, 0, nullptr));
+    if (!thread) {
+        throw_last_error("CreateRemoteThread");
+    }
+}
+
+DWORD program::exit_code() const {
+    DWORD code = 0;
+    if (!GetExitCodeProcess(process_.get(), &code)) {
+        throw_last_error("GetExitCodeProcess");
+    }
+    return code;
+}
+
+std::string program::output() {
+    const std::lock_guard lock(mutex_);
+    return output_;
+}
+
+std::string program::error_output() {
+    const std::lock_guard lock(mutex_);
+    return error_output_;
+}
+
+result run(const std::vector<std::wstring>& arguments, const start_options& options,
+           DWORD limit_ms) {
+    result what;
+    const ULONGLONG end = GetTickCount64() + limit_ms;
+    const auto left_ms = [&] {
+        const ULONGLONG now = GetTickCount64();
+        return now < end ? static_cast<DWORD>(end - now) : 0;
+    };
+    program started(arguments, options);
+    what.timed_out = !started.wait(left_ms()) || !started.wait_for_end_of_output(left_ms());
+    what.left_running = started.job().process_names();
+    started.job().terminate();
+    started.wait();
+    started.wait_for_end_of_output();
+    what.exit_code = started.exit_code();
+    what.output = started.output();
+    what.error_output = started.error_output();
+    return what;
+}
+
+std::wstring program_path(std::wstring_view folder, std::wstring_view file_name) {
+    return (beside_this_program(L"").parent_path().parent_path() / folder / file_name).wstring();
+}
+
+DWORD handle_count(HANDLE process) {
+    DWORD count = 0;
+    if (!GetProcessHandleCount(process, &count)) {
+        throw_last_error("GetProcessHandleCount");
+    }
+    return count != 0 ? count : count_in_system_handles(GetProcessId(process));
+}
+
+std::uint64_t peak_memory_bytes(HANDLE process) {
+    PROCESS_MEMORY_COUNTERS counters{};
+    if (!K32GetProcessMemoryInfo(process, &counters, sizeof counters)) {
+        throw_last_error("GetProcessMemoryInfo");
+    }
+    return counters.PeakPagefileUsage;
+}
+
+temporary_folder::temporary_folder()
+    : path_(std::filesystem::temp_directory_path() / (L"ipc_demos." + unique_suffix())) {
+    std::filesystem::create_directories(path_);
+}
+
+temporary_folder::~temporary_folder() {
+    std::error_code ignored; // such as a program that still holds a file open
+    std::filesystem::remove_all(path_, ignored);
+}
+
+void write_random_file(const std::wstring& path, std::uint64_t bytes, std::uint64_t seed) {
+    std::ofstream file(std::filesystem::path(path), std::ios::binary);
+    std::mt19937_64 random(seed);
+    std::vector<std::uint64_t> chunk(128 * 1024);
+    while (bytes > 0) {
+        std::ranges::generate(chunk, random);
+        const std::uint64_t size = std::min<std::uint64_t>(bytes, chunk.size() * sizeof chunk[0]);
+        file.write(reinterpret_cast<const char*>(chunk.data()), static_cast<std::streamsize>(size));
+        bytes -= size;
+    }
+    if (!file.flush()) {
+        throw std::runtime_error("cannot write " + to_utf8(path));
+    }
+}
+
+bool same_content(const std::wstring& first, const std::wstring& second) {
+    std::ifstream a(std::filesystem::path(first), std::ios::binary);
+    std::ifstream b(std::filesystem::path(second), std::ios::binary);
+    std::vector<char> from_a(1 << 20);
+    std::vector<char> from_b(1 << 20);
+    while (a && b) {
+        a.read(from_a.data(), static_cast<std::streamsize>(from_a.size()));
+        b.read(from_b.data(), static_cast<std::streamsize>(from_b.size()));
+        if (a.gcount() != b.gcount() ||
+            !std::equal(from_a.begin(), from_a.begin() + a.gcount(), from_b.begin())) {
+            return false;
+        }
+    }
+    return a.eof() && b.eof();
+}
+
+std::string read_file(const std::wstring& path) {
+    std::ifstream file(std::filesystem::path(path), std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::wstring unique_suffix() {
+    static std::atomic<int> calls = 0;
+    return L"test" + std::to_wstring(GetCurrentProcessId()) + L"_" + std::to_wstring(++calls);
+}
+
+std::vector<std::string> lines_of(std::string_view text) {
+    std::vector<std::string> lines;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        std::string_view line = text.substr(0, end);
+        if (line.ends_with('\r')) {
+            line.remove_suffix(1);
+        }
+        lines.emplace_back(line);
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return lines;
+}
+
+std::string compare_output(const std::vector<std::string>& expected,
+                           const std::vector<std::string>& lines_of_a,
+                           const std::vector<std::vector<std::string>>& lines_of_each_b) {
+    std::vector<std::string> expected_a;
+    std::vector<std::string> expected_b;
+    for (const std::string& line : expected) {
+        if (!line.starts_with("A: ") && !line.starts_with("B: ")) {
+            return "expected: a line that is neither A's nor B's: \"" + line + "\"";
+        }
+        (line.starts_with("A: ") ? expected_a : expected_b).push_back(line);
+    }
+    std::vector<std::string> a = lines_of_a;
+    std::vector<std::string> b;
+    for (const std::vector<std::string>& lines : lines_of_each_b) {
+        b.insert(b.end(), lines.begin(), lines.end());
+    }
+    if (lines_of_each_b.size() > 1) {
+        for (auto* lines : {&a, &b, &expected_a, &expected_b}) {
+            std::ranges::sort(*lines);
+        }
+    }
+    const std::string difference = first_difference("A", expected_a, a);
+    return difference.empty() ? first_difference("B", expected_b, b) : difference;
+}
+
+} // namespace ipc::test

@@ -1,0 +1,201 @@
+// Runs the two programs of a pair together and shows their lines as they arrive.
+//
+// Both run in a job object, so that nothing is left when this program ends, however it ends. When
+// the time limit is over, it says who was still running and ends both.
+//
+// Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A's arguments]
+//               [-- [B's arguments]]...
+// Every "--" starts one B; without one, only A is started, which then starts B itself.
+
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/text.hpp"
+#include "tests/launcher.hpp"
+
+#include <fstream>
+#include <iterator>
+
+namespace {
+
+constexpr auto usage =
+    "run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A...] [-- [B...]]...\n"
+    "  --limit SECONDS  end everything after this time (default: 30)\n"
+    "  --expect FILE    compare the lines with FILE and fail if they differ\n"
+    "  --record FILE    write the lines to FILE, in the order they came\n"
+    "  PAIR             the pair's folder, such as 01_stdout_redirection\n"
+    "  A...             arguments for processA\n"
+    "  -- B...          starts one processB with these arguments; may be repeated";
+
+bool is_set(const wchar_t* environment_variable) {
+    return GetEnvironmentVariableW(environment_variable, nullptr, 0) > 1; // not empty
+}
+
+// Shows lines of several programs, one at a time and each program in its own colour.
+class screen {
+public:
+    screen() {
+        const HANDLE output = GetStdHandle(STD_OUTPUT_HANDLE);
+        const bool wanted = !is_set(L"NO_COLOR"); // https://no-color.org
+        DWORD mode = 0;
+        const bool console = GetConsoleMode(output, &mode) &&
+                             SetConsoleMode(output, mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
+        colours_ = wanted && (console || is_set(L"CLICOLOR_FORCE"));
+    }
+
+    void show(int program, std::string_view line) {
+        static constexpr const char* colours[] = {"\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m"};
+        const std::lock_guard lock(mutex_);
+        lines_.emplace_back(line);
+        if (colours_) {
+            ipc::print_line("{}{}\x1b[0m", colours[program % 4], line);
+        } else {
+            ipc::print_line("{}", line);
+        }
+    }
+
+    const std::vector<std::string>& lines() const { return lines_; }
+
+private:
+    bool colours_ = false;
+    std::mutex mutex_;
+    std::vector<std::string> lines_;
+};
+
+struct member {
+    std::string name; // "A", "B", or with several Bs "B 1", "B 2", ...
+    std::vector<std::wstring> command;
+    std::vector<std::string> lines;
+    std::unique_ptr<ipc::test::program> program;
+};
+
+std::vector<member> members_of(const std::vector<std::wstring>& arguments) {
+    std::vector<member> members(1);
+    members[0].name = "A";
+    members[0].command = {ipc::test::program_path(arguments[0], L"processA.exe")};
+    for (auto argument = arguments.begin() + 1; argument != arguments.end(); ++argument) {
+        if (*argument == L"--") {
+            member& b = members.emplace_back();
+            b.name = "B " + std::to_string(members.size() - 1);
+            b.command = {ipc::test::program_path(arguments[0], L"processB.exe")};
+        } else {
+            members.back().command.push_back(*argument);
+        }
+    }
+    for (const member& one : members) {
+        if (!std::filesystem::exists(one.command.front())) {
+            throw std::runtime_error("there is no " + ipc::to_utf8(one.command.front()));
+        }
+    }
+    if (members.size() == 2) {
+        members[1].name = "B";
+    }
+    return members;
+}
+
+std::vector<std::string> read_lines(const std::wstring& path) {
+    std::ifstream file(std::filesystem::path(path), std::ios::binary);
+    if (!file) {
+        throw std::runtime_error("cannot read " + ipc::to_utf8(path));
+    }
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    return ipc::test::lines_of(text);
+}
+
+void record(const std::wstring& path, const std::vector<std::string>& lines) {
+    std::ofstream file(std::filesystem::path(path), std::ios::binary);
+    for (const std::string& line : lines) {
+        file << line << '\n';
+    }
+    if (!file.flush()) {
+        throw std::runtime_error("cannot write " + ipc::to_utf8(path));
+    }
+}
+
+std::string joined(const std::vector<std::string>& parts) {
+    std::string text;
+    for (const std::string& part : parts) {
+        text += (text.empty() ? "" : ", ") + part;
+    }
+    return text;
+}
+
+// Whether every program ended by itself within the limit.
+bool wait_for_all(const std::vector<member>& members, DWORD limit_ms) {
+    const ULONGLONG end = GetTickCount64() + limit_ms;
+    const auto left_ms = [&] {
+        const ULONGLONG now = GetTickCount64();
+        return now < end ? static_cast<DWORD>(end - now) : 0;
+    };
+    std::vector<std::string> running;
+    for (const member& one : members) {
+        if (!one.program->wait(left_ms())) {
+            running.push_back("process " + one.name);
+        } else if (!one.program->job().wait_until_empty(left_ms())) {
+            for (const std::string& child : one.program->job().process_names()) {
+                running.push_back(child + ", started by process " + one.name);
+            }
+        }
+    }
+    if (!running.empty()) {
+        ipc::print_line("run_pair: still running after {} s and ended now: {}", limit_ms / 1000,
+                        joined(running));
+    }
+    return running.empty();
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    std::uint64_t limit_seconds = 30;
+    std::wstring expect;
+    std::wstring record_file;
+    std::vector<std::wstring> pair;
+    ipc::parse_arguments(
+        argc, argv, usage,
+        {{L"--limit", &limit_seconds}, {L"--expect", &expect}, {L"--record", &record_file}}, &pair);
+    if (pair.empty()) {
+        throw ipc::usage_error("which pair? usage: run_pair PAIR, such as 01_stdout_redirection");
+    }
+    const std::vector<std::string> expected =
+        expect.empty() ? std::vector<std::string>() : read_lines(expect);
+
+    screen output;
+    std::vector<member> members = members_of(pair);
+    for (std::size_t i = 0; i < members.size(); ++i) {
+        member& one = members[i];
+        ipc::test::start_options options;
+        options.on_line = [&output, &one, i](std::string_view line) {
+            output.show(static_cast<int>(i), line);
+        };
+        one.program = std::make_unique<ipc::test::program>(one.command, options);
+    }
+    const auto limit_ms = static_cast<DWORD>(limit_seconds * 1000);
+    bool good = wait_for_all(members, limit_ms);
+
+    std::vector<std::string> exit_codes;
+    std::vector<std::vector<std::string>> lines;
+    for (member& one : members) {
+        one.program->job().terminate();
+        one.program->wait();
+        one.program->wait_for_end_of_output();
+        const DWORD exit_code = one.program->exit_code();
+        good = good && exit_code == 0;
+        exit_codes.push_back(one.name + " " + ipc::exit_code_text(exit_code));
+        lines.push_back(ipc::test::lines_of(one.program->output() + one.program->error_output()));
+    }
+    ipc::print_line("run_pair: exit codes: {}", joined(exit_codes));
+    if (!record_file.empty()) {
+        record(record_file, output.lines());
+    }
+    if (!expect.empty()) {
+        const std::string difference =
+            ipc::test::compare_output(expected, lines.front(), {lines.begin() + 1, lines.end()});
+        if (!difference.empty()) {
+            ipc::print_line("run_pair: not as expected: {}", difference);
+            good = false;
+        }
+    }
+    return good ? 0 : 1;
+} catch (...) {
+    return ipc::report_exception("run_pair");
+}
