@@ -77,7 +77,6 @@ ipc::unique_handle start_with_handle_list(const std::wstring& command, HANDLE wr
 }
 
 ipc::unique_handle start_classic(const std::wstring& command, HANDLE write_end) {
-    // ANCHOR: classic
     const HANDLE saved_output = GetStdHandle(STD_OUTPUT_HANDLE);
     const HANDLE saved_error = GetStdHandle(STD_ERROR_HANDLE);
     const ipc::scope_exit restore([&] {
@@ -90,7 +89,6 @@ ipc::unique_handle start_classic(const std::wstring& command, HANDLE write_end) 
     STARTUPINFOW startup{}; // says nothing of standard handles: the child gets A's present ones
     startup.cb = sizeof startup;
     return create_process(command, 0, &startup); // with every inheritable handle of A
-    // ANCHOR_END: classic
 }
 
 // Returns the number of bytes. There is no time limit, as a silent child may be a busy one: the
