@@ -26,6 +26,8 @@ constexpr auto usage =
     "  A...             arguments for processA\n"
     "  -- B...          starts one processB with these arguments; may be repeated";
 
+constexpr const char* colour_codes[] = {"\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m"};
+
 bool is_set(const wchar_t* environment_variable) {
     return GetEnvironmentVariableW(environment_variable, nullptr, 0) > 1; // not empty
 }
@@ -43,11 +45,10 @@ public:
     }
 
     void show(int program, std::string_view line) {
-        static constexpr const char* colours[] = {"\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m"};
         const std::lock_guard lock(mutex_);
         lines_.emplace_back(line);
         if (colours_) {
-            ipc::print_line("{}{}\x1b[0m", colours[program % 4], line);
+            ipc::print_line("{}{}\x1b[0m", colour_codes[program % 4], line);
         } else {
             ipc::print_line("{}", line);
         }
@@ -164,7 +165,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     for (std::size_t i = 0; i < members.size(); ++i) {
         member& one = members[i];
         ipc::test::start_options options;
-        options.on_line = [&output, &one, i](std::string_view line) {
+        options.on_line = [&output, i](std::string_view line) {
             output.show(static_cast<int>(i), line);
         };
         one.program = std::make_unique<ipc::test::program>(one.command, options);

@@ -72,7 +72,7 @@ TEST_CASE("unique_handle moves ownership") {
     const HANDLE raw = new_event();
     ipc::unique_handle first(raw);
     ipc::unique_handle second(std::move(first));
-    CHECK_FALSE(first);
+    CHECK_FALSE(first); // NOLINT(bugprone-use-after-move): this is what is tested
     CHECK(second.get() == raw);
 
     const HANDLE replaced = new_event();

@@ -137,10 +137,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (program.empty()) {
         program = {ipc::beside_this_program(L"processB.exe").wstring()};
     }
-    ipc::unique_handle file;
-    if (!out.empty()) {
-        file = create_file(out);
-    }
+    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : create_file(out);
     auto [read_end, write_end] = create_pipe();
     ipc::print_line("A: running {}", std::filesystem::path(program[0]).filename().wstring());
     const auto start = classic ? start_classic : start_with_handle_list;
