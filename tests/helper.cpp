@@ -153,6 +153,12 @@ int hang(const arguments&) {
     return 0;
 }
 
+// Holds this many MiB until it is ended.
+int take_memory(const arguments& args) {
+    const std::string memory(std::stoul(args.at(0)) << 20, 'x');
+    return hang({});
+}
+
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
@@ -170,6 +176,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"start-and-leave", start_and_leave},
         {L"print", print},
         {L"wait-for-ctrl-c", wait_for_ctrl_c},
+        {L"take-memory", take_memory},
         {L"throw-usage-error", throw_usage_error},
         {L"throw-win32-error", throw_win32_error},
     };

@@ -224,17 +224,29 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
         TerminateProcess(process_.get(), 1);
         throw_error("AssignProcessToJobObject", code);
     }
-    readers_.emplace_back([this, options, end = std::move(output.read_end)] {
+    threads_.emplace_back([this, options, end = std::move(output.read_end)] {
         collect(end.get(), output_, options);
     });
-    readers_.emplace_back([this, options, end = std::move(error.read_end)] {
+    threads_.emplace_back([this, options, end = std::move(error.read_end)] {
         collect(end.get(), error_output_, options);
     });
+    threads_.emplace_back([this] { watch_memory(); });
     ResumeThread(main_thread.get());
 }
 
 program::~program() {
     job_.terminate();
+}
+
+void program::watch_memory() {
+    constexpr DWORD pause_ms = 10;
+    do {
+        PROCESS_MEMORY_COUNTERS counters{};
+        K32GetProcessMemoryInfo(process_.get(), &counters, sizeof counters);
+        if (counters.PagefileUsage > peak_memory_bytes_) {
+            peak_memory_bytes_ = counters.PagefileUsage;
+        }
+    } while (!wait(pause_ms));
 }
 
 void program::collect(HANDLE read_end, std::string& into, const start_options& options) {
@@ -349,12 +361,15 @@ DWORD handle_count(HANDLE process) {
     return count != 0 ? count : count_in_system_handles(GetProcessId(process));
 }
 
-std::uint64_t peak_memory_bytes(HANDLE process) {
+std::uint64_t memory_bytes(HANDLE process) {
     PROCESS_MEMORY_COUNTERS counters{};
     if (!K32GetProcessMemoryInfo(process, &counters, sizeof counters)) {
         throw_last_error("GetProcessMemoryInfo");
     }
-    return counters.PeakPagefileUsage;
+    if (counters.PagefileUsage == 0) { // or a test would take an ended process for a small one
+        throw std::runtime_error("a process that has ended has no memory to count");
+    }
+    return counters.PagefileUsage;
 }
 
 temporary_folder::temporary_folder()

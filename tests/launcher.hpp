@@ -7,7 +7,9 @@
 
 #include <windows.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -90,7 +92,11 @@ public:
     std::string output();    // what came so far, byte for byte
     std::string error_output();
 
+    // The most memory it was seen to have committed, in bytes; looked at every 10 ms.
+    std::uint64_t peak_memory_bytes() const { return peak_memory_bytes_; }
+
 private:
+    void watch_memory();
     void collect(HANDLE read_end, std::string& into, const start_options& options);
 
     test::job job_;
@@ -101,7 +107,8 @@ private:
     std::string output_;
     std::string error_output_;
     int open_outputs_ = 2;
-    std::vector<std::jthread> readers_;
+    std::atomic<std::uint64_t> peak_memory_bytes_ = 0;
+    std::vector<std::jthread> threads_;
 };
 
 struct result {
@@ -125,8 +132,8 @@ std::wstring program_path(std::wstring_view folder, std::wstring_view file_name)
 // GetProcessHandleCount does not (Wine). The handle needs PROCESS_QUERY_LIMITED_INFORMATION.
 DWORD handle_count(HANDLE process);
 
-// The most memory the process had committed so far, in bytes.
-std::uint64_t peak_memory_bytes(HANDLE process);
+// What the process has committed at this moment, in bytes. Throws if it has ended.
+std::uint64_t memory_bytes(HANDLE process);
 
 // A folder of the test's own, removed with its content at the end.
 class temporary_folder {

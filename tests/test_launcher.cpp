@@ -87,11 +87,24 @@ TEST_CASE("running programs leaks no handles") {
     CHECK(ipc::test::handle_count(GetCurrentProcess()) <= before + 5);
 }
 
-TEST_CASE("peak_memory_bytes grows with what a process takes") {
-    const std::uint64_t before = ipc::test::peak_memory_bytes(GetCurrentProcess());
+TEST_CASE("memory_bytes grows with what a process takes") {
+    const std::uint64_t before = ipc::test::memory_bytes(GetCurrentProcess());
     const std::string memory(64 << 20, 'x');
     CHECK(memory.back() == 'x');
-    CHECK(ipc::test::peak_memory_bytes(GetCurrentProcess()) >= before + (60ull << 20));
+    CHECK(ipc::test::memory_bytes(GetCurrentProcess()) >= before + (60ull << 20));
+}
+
+TEST_CASE("a program remembers its peak memory after its end") {
+    ipc::test::program taking({helper, L"take-memory", L"64"});
+    REQUIRE(taking.wait_for_output("hanging"));
+    CHECK(ipc::test::memory_bytes(taking.process()) >= 60u << 20);
+    while (taking.peak_memory_bytes() < 60u << 20) { // it is looked at every now and then
+        REQUIRE_FALSE(taking.wait(10));
+    }
+    taking.kill();
+    REQUIRE(taking.wait());
+    CHECK(taking.peak_memory_bytes() >= 60u << 20);
+    CHECK(taking.peak_memory_bytes() < 100u << 20);
 }
 
 TEST_CASE("compare_output accepts any interleaving and no other difference") {
