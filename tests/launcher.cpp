@@ -6,7 +6,6 @@
 #include "common/text.hpp"
 
 #include <psapi.h>
-#include <winternl.h>
 
 #include <algorithm>
 #include <atomic>
@@ -60,50 +59,22 @@ bool has_ended(DWORD process_id) {
     return !process || WaitForSingleObject(process.get(), 0) == WAIT_OBJECT_0;
 }
 
-// One open handle in the system, as NtQuerySystemInformation tells it.
-// https://learn.microsoft.com/windows/win32/api/winternl/nf-winternl-ntquerysysteminformation
-struct system_handle {
-    void* object;
-    ULONG_PTR process_id;
-    ULONG_PTR handle;
-    ULONG access;
-    USHORT creator;
-    USHORT type;
-    ULONG attributes;
-    ULONG reserved;
-};
-
-struct system_handles {
-    ULONG_PTR count;
-    ULONG_PTR reserved;
-    system_handle first;
-};
-
-DWORD count_in_system_handles(DWORD process_id) {
-    // SystemExtendedHandleInformation is not in winternl.h, so the function is declared with a plain
-    // number for its first parameter.
-    constexpr ULONG extended_handle_information = 64;
-    using query = NTSTATUS(NTAPI*)(ULONG what, void* memory, ULONG bytes, ULONG* needed);
-    const auto query_system = reinterpret_cast<query>(reinterpret_cast<void*>(
-        GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtQuerySystemInformation")));
-    std::vector<char> memory(1 << 20);
-    for (;;) {
-        ULONG needed = 0;
-        const NTSTATUS status = query_system(extended_handle_information, memory.data(),
-                                             static_cast<ULONG>(memory.size()), &needed);
-        if (status >= 0) {
-            break;
+// Wine does not count a process's handles, and its server may crash when it lists those of the
+// whole system while a process ends. So every number is tried that may be a handle: multiples of 4,
+// the lowest free one first.
+DWORD count_by_trying(HANDLE process) {
+    constexpr std::uintptr_t most_free_in_a_row = 1024;
+    DWORD count = 0;
+    std::uintptr_t last_used = 0;
+    for (std::uintptr_t number = 4; number < last_used + 4 * most_free_in_a_row; number += 4) {
+        unique_handle copy;
+        if (DuplicateHandle(process, reinterpret_cast<HANDLE>(number), GetCurrentProcess(),
+                            copy.put(), 0, FALSE, DUPLICATE_SAME_ACCESS)) {
+            ++count;
+            last_used = number;
         }
-        if (memory.size() > (1u << 28)) {
-            throw std::runtime_error("NtQuerySystemInformation does not list the handles");
-        }
-        memory.resize(memory.size() * 2);
     }
-    const auto* all = reinterpret_cast<const system_handles*>(memory.data());
-    const system_handle* first = &all->first;
-    return static_cast<DWORD>(std::count_if(first, first + all->count, [&](const auto& entry) {
-        return entry.process_id == process_id;
-    }));
+    return count;
 }
 
 std::string first_difference(const std::string& who, const std::vector<std::string>& expected,
@@ -358,7 +329,7 @@ DWORD handle_count(HANDLE process) {
     if (!GetProcessHandleCount(process, &count)) {
         throw_last_error("GetProcessHandleCount");
     }
-    return count != 0 ? count : count_in_system_handles(GetProcessId(process));
+    return count != 0 ? count : count_by_trying(process);
 }
 
 std::uint64_t memory_bytes(HANDLE process) {

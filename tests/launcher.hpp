@@ -129,7 +129,8 @@ result run(const std::vector<std::wstring>& arguments, const start_options& opti
 std::wstring program_path(std::wstring_view folder, std::wstring_view file_name);
 
 // How many handles the process has open; its growth tells a leak. Counts by itself where
-// GetProcessHandleCount does not (Wine). The handle needs PROCESS_QUERY_LIMITED_INFORMATION.
+// GetProcessHandleCount does not (Wine). The handle needs PROCESS_QUERY_LIMITED_INFORMATION and
+// PROCESS_DUP_HANDLE.
 DWORD handle_count(HANDLE process);
 
 // What the process has committed at this moment, in bytes. Throws if it has ended.
