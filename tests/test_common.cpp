@@ -1,5 +1,6 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
 #include "common/process.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
@@ -345,4 +346,24 @@ TEST_CASE("ctrl_c_event is set by Ctrl+C, which does not end the program") {
     waiting.press_ctrl_c();
     REQUIRE(waiting.wait());
     CHECK(waiting.exit_code() == 3);
+}
+
+TEST_CASE("open_input, create_output and write_file read and write files, or throw") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring path = folder.file(L"file");
+    {
+        const ipc::unique_handle file = ipc::create_output(path);
+        ipc::write_file(file.get(), "longer than the next");
+    }
+    {
+        const ipc::unique_handle file = ipc::create_output(path);
+        ipc::write_file(file.get(), std::string_view("\0a\n", 3));
+        ipc::write_file(file.get(), "");
+    }
+    CHECK(ipc::test::read_file(path) == std::string("\0a\n", 3));
+
+    const ipc::unique_handle file = ipc::open_input(path);
+    CHECK_THROWS_AS(ipc::create_output(path), ipc::win32_error); // while somebody reads it
+    CHECK_THROWS_AS(ipc::write_file(file.get(), "x"), ipc::win32_error);
+    CHECK_THROWS_AS(ipc::open_input(folder.file(L"missing")), ipc::win32_error);
 }

@@ -8,12 +8,11 @@
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
 #include "common/process.hpp"
 #include "common/scope_exit.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
-
-#include <stdexcept>
 
 namespace {
 
@@ -111,22 +110,6 @@ template <typename Take> std::uint64_t read_to_end(HANDLE read_end, const Take& 
     // ANCHOR_END: read_to_end
 }
 
-ipc::unique_handle create_file(const std::wstring& path) {
-    ipc::unique_handle file(CreateFileW(path.c_str(), GENERIC_WRITE, FILE_SHARE_READ, nullptr,
-                                        CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
-    if (!file) {
-        ipc::throw_last_error("CreateFileW");
-    }
-    return file;
-}
-
-void write_all(HANDLE file, std::string_view bytes) {
-    DWORD written = 0; // always all of it: a disk file takes everything or fails
-    if (!WriteFile(file, bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr)) {
-        ipc::throw_last_error("WriteFile");
-    }
-}
-
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
@@ -137,7 +120,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (program.empty()) {
         program = {ipc::beside_this_program(L"processB.exe").wstring()};
     }
-    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : create_file(out);
+    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : ipc::create_output(out);
     auto [read_end, write_end] = create_pipe();
     ipc::print_line("A: running {}", std::filesystem::path(program[0]).filename().wstring());
     const auto start = classic ? start_classic : start_with_handle_list;
@@ -146,7 +129,7 @@ int wmain(int argc, wchar_t* argv[]) try {
 
     ipc::line_splitter lines([](std::string_view line) { ipc::print_line("A: | {}", line); });
     const std::uint64_t total = read_to_end(read_end.get(), [&](std::string_view bytes) {
-        file ? write_all(file.get(), bytes) : lines.write(bytes);
+        file ? ipc::write_file(file.get(), bytes) : lines.write(bytes);
     });
     lines.finish();
     ipc::print_line("A: the pipe ended after {} bytes", total);
