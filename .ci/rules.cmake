@@ -1,6 +1,7 @@
 # Rules of the project that no other tool knows:
 #   - the visible entries at the top are the ones named here;
 #   - common/ stays small: fewer than 400 lines of code, not counting comments, includes, braces;
+#   - no test has a name that its program would take for an option;
 #   - demos/ has no Sleep and no INFINITE without a comment, on its line or above it, that says why.
 
 cmake_minimum_required(VERSION 3.25)
@@ -65,6 +66,16 @@ foreach(file IN LISTS files)
         endif()
         set(above "${line}")
     endwhile()
+endforeach()
+
+# CTest passes a test's name to its program: one that begins with - would be taken for an option, and
+# the program would end well without having tested anything.
+file(GLOB files RELATIVE "${root}" "${root}/tests/*.[ch]pp")
+foreach(file IN LISTS files)
+    file(READ "${root}/${file}" text)
+    if(text MATCHES "TEST_CASE\\([ \t\n]*\"(-[^\"]*)")
+        problem("${file}: a test's name begins with -: ${CMAKE_MATCH_1}")
+    endif()
 endforeach()
 
 if(failed)

@@ -340,7 +340,7 @@ TEST_CASE("Wrong usage ends with exit code 2 and one line") {
     }
 }
 
-TEST_CASE("--help explains both programs") {
+TEST_CASE("Both programs explain themselves with --help") {
     for (const std::wstring& program : {process_a, process_b}) {
         const ipc::test::result help = run({program, L"--help"});
         CHECK(help.exit_code == 0);
