@@ -39,14 +39,13 @@ ipc::unique_handle open_pipe(const std::wstring& name, DWORD access) {
             ipc::throw_error("CreateFileW", code);
         }
         if (GetTickCount64() >= end) {
-            throw std::runtime_error((code == ERROR_PIPE_BUSY
-                                          ? "another program keeps the server at "
-                                          : "no server at ") +
-                                     ipc::to_utf8(name) + ": start processA first");
+            throw std::runtime_error(
+                code == ERROR_PIPE_BUSY
+                    ? "another program keeps the server at " + ipc::to_utf8(name) + " busy"
+                    : "no server at " + ipc::to_utf8(name) + ": start processA first");
         }
         if (code == ERROR_PIPE_BUSY) {
-            WaitNamedPipeW(name.c_str(),
-                           try_again_ms); // its result does not matter: CreateFileW tells
+            WaitNamedPipeW(name.c_str(), try_again_ms); // whatever it says, CreateFileW decides
         } else {
             Sleep(try_again_ms); // nothing that one could wait on announces a new pipe
         }
