@@ -37,24 +37,13 @@ ipc::unique_handle create_pipe(const std::wstring& name, DWORD access) {
         1 /* instance */, buffer_bytes /* out */, buffer_bytes /* in */,
         0 /* default time-out: 50 ms */, security.get()));
     // ANCHOR_END: create
-    if (!pipe && (GetLastError() == ERROR_ACCESS_DENIED || GetLastError() == ERROR_PIPE_BUSY)) {
+    if (pipe) {
+        return pipe;
+    }
+    if (GetLastError() == ERROR_ACCESS_DENIED || GetLastError() == ERROR_PIPE_BUSY) {
         throw std::runtime_error("another server has the name " + ipc::to_utf8(name));
     }
-    if (!pipe) {
-        ipc::throw_last_error("CreateNamedPipeW");
-    }
-    return pipe;
-}
-
-void connect(HANDLE pipe) {
-    // ANCHOR: connect
-    // Blocks until a client opens the pipe. Two failures are none: a client was faster than this
-    // call, or it has even gone again, which the first read or write will tell.
-    if (!ConnectNamedPipe(pipe, nullptr) && GetLastError() != ERROR_PIPE_CONNECTED &&
-        GetLastError() != ERROR_NO_DATA) {
-        ipc::throw_last_error("ConnectNamedPipe");
-    }
-    // ANCHOR_END: connect
+    ipc::throw_last_error("CreateNamedPipeW");
 }
 
 // The process that has opened the pipe, as the system knows it; 0 if there is none.
@@ -63,25 +52,33 @@ DWORD client_of(HANDLE pipe) {
     return GetNamedPipeClientProcessId(pipe, &process_id) ? process_id : 0;
 }
 
-// Waits until one client has opened both pipes. Returns false at Ctrl+C.
-bool connect_both(HANDLE outbound, HANDLE inbound) {
+// Waits until one client has opened both pipes, or for Ctrl+C.
+ending connect_both(HANDLE outbound, HANDLE inbound) {
     ending how{};
     {
         const io_thread connecting([&](const std::atomic<bool>&) {
-            connect(outbound);
-            connect(inbound); // a client may open this one first: it stays connected
+            // ANCHOR: connect
+            for (const HANDLE pipe : {outbound, inbound}) {
+                // Blocks until a client has opened the pipe. Two failures are none: a client was
+                // faster than this call, or has even gone again, which the first read will tell.
+                if (!ConnectNamedPipe(pipe, nullptr) && GetLastError() != ERROR_PIPE_CONNECTED &&
+                    GetLastError() != ERROR_NO_DATA) {
+                    ipc::throw_last_error("ConnectNamedPipe");
+                }
+            }
+            // ANCHOR_END: connect
         });
         how = wait_for({&connecting}, connect_limit_ms);
-    } // here the thread has ended: client_of would wait for a call that still blocks on the pipe
+    } // the thread has ended: or client_of would wait for the call that blocks on the pipe
     const bool one_client = client_of(outbound) == client_of(inbound);
     if (how == ending::time_out) {
         throw std::runtime_error(one_client ? "nobody has opened the pipes: start processB"
                                             : "refused: a program has opened only one pipe");
     }
-    if (how == ending::done && !one_client) {
+    if (!one_client && how == ending::done) {
         throw std::runtime_error("refused: two programs have opened one pipe each");
     }
-    return how == ending::done;
+    return how;
 }
 
 void write_all(HANDLE outbound, const void* bytes, DWORD count) {
@@ -140,8 +137,9 @@ int wmain(int argc, wchar_t* argv[]) try {
     byte_sink output(out);
     auto outbound = create_pipe(ipc::object_name(a_to_b_name, name), PIPE_ACCESS_OUTBOUND);
     const auto inbound = create_pipe(ipc::object_name(b_to_a_name, name), PIPE_ACCESS_INBOUND);
+    ipc::ctrl_c_event(); // from here on Ctrl+C sets it
     ipc::print_line("A: waiting for B to open both pipes");
-    ending how = connect_both(outbound.get(), inbound.get()) ? ending::done : ending::ctrl_c;
+    ending how = connect_both(outbound.get(), inbound.get());
     if (how == ending::done) {
         // ANCHOR: threads
         const io_thread sender([&](const std::atomic<bool>& stop) {
@@ -155,11 +153,9 @@ int wmain(int argc, wchar_t* argv[]) try {
         how = wait_for({&sender, &receiver}, INFINITE);
         // ANCHOR_END: threads
     }
-    if (how == ending::ctrl_c) {
-        ipc::print_line("A: stopped by Ctrl+C before everything had come back");
-        return 0;
-    }
-    ipc::print_line("A: sent {} bytes, and as many came back", input.length());
+    how == ending::ctrl_c
+        ? ipc::print_line("A: stopped by Ctrl+C before everything had come back")
+        : ipc::print_line("A: sent {} bytes, and as many came back", input.length());
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

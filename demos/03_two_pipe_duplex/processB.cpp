@@ -104,7 +104,9 @@ stream_length return_all(HANDLE read_end, HANDLE write_end) {
         }
         total += count;
     }
-    if (!FlushFileBuffers(write_end)) { // waits until A has read it all
+    // Waits until A has read it all. If A has died by then, even a write of no bytes fails.
+    DWORD none = 0;
+    if (!FlushFileBuffers(write_end) || !WriteFile(write_end, "", 0, &none, nullptr)) {
         throw_write_error("FlushFileBuffers", GetLastError());
     }
     // ANCHOR_END: return_all
