@@ -8,10 +8,12 @@
 
 #include <windows.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 inline ipc::unique_handle open_file(const std::wstring& path, DWORD access, DWORD disposition) {
     // Others may read the file but not write: --in and --out of the same file is refused.
@@ -27,36 +29,40 @@ class byte_source {
 public:
     // The file, or the text if there is no path.
     byte_source(const std::wstring& path, std::string_view text) : text_(text) {
-        length_.QuadPart = static_cast<LONGLONG>(text.size());
+        LARGE_INTEGER length{};
+        length.QuadPart = static_cast<LONGLONG>(text.size());
         if (!path.empty()) {
             file_ = open_file(path, GENERIC_READ, OPEN_EXISTING);
-            if (!GetFileSizeEx(file_.get(), &length_)) {
+            if (!GetFileSizeEx(file_.get(), &length)) {
                 ipc::throw_last_error("GetFileSizeEx");
             }
         }
+        length_ = static_cast<std::uint64_t>(length.QuadPart);
+        left_ = length_;
     }
 
-    std::uint64_t length() const { return static_cast<std::uint64_t>(length_.QuadPart); }
+    std::uint64_t length() const { return length_; }
 
-    // Reads up to this many bytes, and at least one.
-    DWORD read(char* buffer, DWORD most) {
-        DWORD count = 0;
+    // Returns how many bytes it has put into the buffer: 0 when all of them have been read.
+    DWORD read(std::vector<char>& buffer) {
+        auto count = static_cast<DWORD>(std::min<std::uint64_t>(left_, buffer.size()));
         if (!file_) {
-            count = static_cast<DWORD>(text_.copy(buffer, most));
-            text_.remove_prefix(count);
-        } else if (!ReadFile(file_.get(), buffer, most, &count, nullptr)) {
+            text_.copy(buffer.data(), count, text_.size() - static_cast<std::size_t>(left_));
+        } else if (!ReadFile(file_.get(), buffer.data(), count, &count, nullptr)) {
             ipc::throw_last_error("ReadFile");
         }
-        if (count == 0) {
+        if (count == 0 && left_ > 0) {
             throw std::runtime_error("the input has become shorter while it was read");
         }
+        left_ -= count;
         return count;
     }
 
 private:
     ipc::unique_handle file_;
     std::string_view text_;
-    LARGE_INTEGER length_{};
+    std::uint64_t length_ = 0;
+    std::uint64_t left_ = 0;
 };
 
 class byte_sink {

@@ -14,8 +14,6 @@
 #include "demos/03_two_pipe_duplex/io_thread.hpp"
 #include "demos/03_two_pipe_duplex/protocol.hpp"
 
-#include <algorithm>
-
 namespace {
 
 constexpr auto usage = "processA [--in FILE] [--out FILE] [--name SUFFIX]\n"
@@ -30,13 +28,11 @@ constexpr DWORD connect_limit_ms = 10'000; // for a client to open both pipes
 
 ipc::unique_handle create_pipe(const std::wstring& name, DWORD access) {
     ipc::user_only_security security;
-    // ANCHOR: create
     ipc::unique_handle pipe(CreateNamedPipeW(
         name.c_str(), access | FILE_FLAG_FIRST_PIPE_INSTANCE,
         PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
         1 /* instance */, buffer_bytes /* out */, buffer_bytes /* in */,
         0 /* default time-out: 50 ms */, security.get()));
-    // ANCHOR_END: create
     if (pipe) {
         return pipe;
     }
@@ -57,7 +53,6 @@ ending connect_both(HANDLE outbound, HANDLE inbound) {
     ending how{};
     {
         const io_thread connecting([&](const std::atomic<bool>&) {
-            // ANCHOR: connect
             for (const HANDLE pipe : {outbound, inbound}) {
                 // Blocks until a client has opened the pipe. Two failures are none: a client was
                 // faster than this call, or has even gone again, which the first read will tell.
@@ -66,7 +61,6 @@ ending connect_both(HANDLE outbound, HANDLE inbound) {
                     ipc::throw_last_error("ConnectNamedPipe");
                 }
             }
-            // ANCHOR_END: connect
         });
         how = wait_for({&connecting}, connect_limit_ms);
     } // the thread has ended: or client_of would wait for the call that blocks on the pipe
@@ -92,14 +86,11 @@ void write_all(HANDLE outbound, const void* bytes, DWORD count) {
 }
 
 void send(HANDLE outbound, byte_source& input, const std::atomic<bool>& stop) {
-    stream_length left = input.length();
-    write_all(outbound, &left, sizeof left);
+    const stream_length length = input.length();
+    write_all(outbound, &length, sizeof length);
     std::vector<char> buffer(buffer_bytes);
-    while (left > 0 && !stop) {
-        const auto most = static_cast<DWORD>(std::min<stream_length>(left, buffer_bytes));
-        const DWORD count = input.read(buffer.data(), most);
+    while (const DWORD count = stop ? 0 : input.read(buffer)) {
         write_all(outbound, buffer.data(), count);
-        left -= count;
     }
 }
 
@@ -107,7 +98,6 @@ void receive(HANDLE inbound, stream_length length, byte_sink& output,
              const std::atomic<bool>& stop) {
     std::vector<char> buffer(buffer_bytes);
     stream_length received = 0;
-    // ANCHOR: receive
     DWORD count = 0;
     while (!stop && ReadFile(inbound, buffer.data(), buffer_bytes, &count, nullptr)) {
         received += count;
@@ -122,7 +112,6 @@ void receive(HANDLE inbound, stream_length length, byte_sink& output,
     if (received < length) { // the pipe ends in the same way if B is done and if it was killed
         throw std::runtime_error(b_ended_early);
     }
-    // ANCHOR_END: receive
     output.finish();
 }
 

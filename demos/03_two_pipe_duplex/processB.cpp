@@ -95,7 +95,6 @@ stream_length read_length(HANDLE read_end) {
 stream_length return_all(HANDLE read_end, HANDLE write_end) {
     std::vector<char> buffer(buffer_bytes);
     stream_length total = 0;
-    // ANCHOR: return_all
     while (const DWORD count = read_some(read_end, buffer.data(), buffer_bytes)) {
         std::transform(buffer.begin(), buffer.begin() + count, buffer.begin(), upper_case);
         DWORD written = 0;
@@ -109,7 +108,6 @@ stream_length return_all(HANDLE read_end, HANDLE write_end) {
     if (!FlushFileBuffers(write_end) || !WriteFile(write_end, "", 0, &none, nullptr)) {
         throw_write_error("FlushFileBuffers", GetLastError());
     }
-    // ANCHOR_END: return_all
     return total;
 }
 
