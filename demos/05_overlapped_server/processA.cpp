@@ -1,0 +1,164 @@
+// Demo 05, process A: one thread serves many clients with overlapped I/O.
+//
+// A creates all instances of a message pipe and begins an operation on each of them: connect, then
+// read, write, read, write, ... One call waits for all of them and for Ctrl+C. Each B is a client:
+// it sends requests and gets them back in upper case.
+//
+// Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
+
+#include "common/arguments.hpp"
+#include "common/stop.hpp"
+#include "instance.hpp"
+#include "protocol.hpp"
+
+#include <algorithm>
+#include <memory>
+
+namespace {
+
+constexpr auto usage = "processA [--clients N] [--idle SECONDS] [--name SUFFIX]\n"
+                       "  --clients N     end after N clients (default: Ctrl+C ends it)\n"
+                       "  --idle SECONDS  drop a client idle for 1 to 3600 s (default: 10)\n"
+                       "  --name SUFFIX   appended to the pipe's name, to run several servers";
+// WaitForMultipleObjects takes 64 objects: these, the stop event, and one for what you will add.
+constexpr DWORD instance_count = MAXIMUM_WAIT_OBJECTS - 2;
+
+struct server {
+    std::uint64_t idle_limit_ms = 0;
+    std::uint64_t served = 0;
+    std::vector<std::unique_ptr<instance>> queue; // whose turn was last stands last
+};
+
+std::string what_it_did(DWORD error) {
+    switch (error) {
+    case ERROR_BROKEN_PIPE: // closed its handle or was killed; either way it wants nothing more
+    case ERROR_NO_DATA:
+    case ERROR_PIPE_NOT_CONNECTED: return "left";
+    case ERROR_MORE_DATA: return "was dropped, its message is too long";
+    case ERROR_OPERATION_ABORTED: return "was dropped, idle for too long"; // by cancel_overdue
+    default: return "was dropped, " + ipc::error_text(error);
+    }
+}
+
+// Nothing is pending on the instance: lets it wait for the next client.
+void end_client(server& all, instance& one, DWORD error) {
+    ipc::print_line("A: a client {}; requests answered: {}", what_it_did(error), one.answered);
+    if (!DisconnectNamedPipe(one.pipe.get())) {
+        ipc::throw_last_error("DisconnectNamedPipe");
+    }
+    clear_message(one);
+    one.answered = 0;
+    ++all.served;
+    begin_connect(one);
+}
+
+void on_connected(instance& one, DWORD error) {
+    // A client can be there before ConnectNamedPipe, and can even have left: the read will tell.
+    if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
+        ipc::throw_error("ConnectNamedPipe", error);
+    }
+    begin_read(one);
+}
+
+void on_read(server& all, instance& one, DWORD error, DWORD bytes) {
+    one.used += bytes;
+    if (error == ERROR_SUCCESS) {
+        begin_reply(one);
+    } else if (error == ERROR_MORE_DATA && one.used < protocol::max_message_bytes) {
+        one.message.resize(one.message.size() * 2); // it was full: the rest goes behind
+        begin_read(one);
+    } else {
+        end_client(all, one, error);
+    }
+}
+
+void on_written(server& all, instance& one, DWORD error) {
+    if (error != ERROR_SUCCESS) {
+        return end_client(all, one, error);
+    }
+    ++one.answered;
+    clear_message(one);
+    begin_read(one);
+}
+
+// ANCHOR: advance
+// The event of this instance is set: looks what came of its operation and begins the next one.
+void advance(server& all, instance& one) {
+    DWORD bytes = 0;
+    DWORD error = one.began; // of a call that failed at once there is nothing else to ask for
+    if (error == ERROR_SUCCESS || error == ERROR_IO_PENDING || error == ERROR_MORE_DATA) {
+        const BOOL good = GetOverlappedResult(one.pipe.get(), &one.operation, &bytes, FALSE);
+        error = good ? ERROR_SUCCESS : GetLastError();
+    }
+    switch (one.doing) {
+    case step::connecting: return on_connected(one, error);
+    case step::reading: return on_read(all, one, error, bytes);
+    case step::writing: return on_written(all, one, error);
+    }
+}
+// ANCHOR_END: advance
+
+// Cancels what takes too long; returns how long the wait may last for the others.
+DWORD cancel_overdue(const server& all) {
+    const ULONGLONG now_ms = GetTickCount64();
+    DWORD wait_ms = INFINITE; // with no client there: the next one or Ctrl+C ends the wait
+    for (const auto& one : all.queue) {
+        const ULONGLONG end_ms = one->since_ms + all.idle_limit_ms;
+        if (one->doing != step::connecting && end_ms > now_ms) {
+            wait_ms = std::min(wait_ms, static_cast<DWORD>(end_ms - now_ms));
+        } else if (one->doing != step::connecting) {
+            CancelIoEx(one->pipe.get(), &one->operation); // its event is set then, or was already
+        }
+    }
+    return wait_ms;
+}
+
+// ANCHOR: serve
+void serve(server& all, std::uint64_t clients) {
+    std::vector<HANDLE> events = {ipc::ctrl_c_event()};
+    for (const auto& one : all.queue) {
+        events.push_back(one->event.get());
+    }
+    while (clients == 0 || all.served < clients) {
+        const DWORD i = WaitForMultipleObjects(static_cast<DWORD>(events.size()), events.data(),
+                                               FALSE /* any */, cancel_overdue(all));
+        if (i == WAIT_OBJECT_0) {
+            return; // Ctrl+C
+        } else if (i < events.size()) {
+            advance(all, *all.queue[i - 1]);
+            // The lowest index wins: without a new order, busy clients would starve the others.
+            std::rotate(events.begin() + i, events.begin() + i + 1, events.end());
+            std::rotate(all.queue.begin() + i - 1, all.queue.begin() + i, all.queue.end());
+        } else if (i != WAIT_TIMEOUT) {
+            ipc::throw_last_error("WaitForMultipleObjects");
+        }
+    }
+}
+// ANCHOR_END: serve
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    std::uint64_t clients = 0; // as many as come
+    std::uint64_t idle_seconds = 10;
+    std::wstring suffix;
+    ipc::parse_arguments(
+        argc, argv, usage,
+        {{L"--clients", &clients}, {L"--idle", &idle_seconds}, {L"--name", &suffix}});
+    if (idle_seconds < 1 || idle_seconds > 3600) {
+        throw ipc::usage_error("--idle needs 1 to 3600; usage: processA --idle SECONDS");
+    }
+    server all{.idle_limit_ms = idle_seconds * 1000, .served = 0, .queue = {}};
+    const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
+    for (DWORD i = 0; i < instance_count; ++i) {
+        all.queue.push_back(std::make_unique<instance>(name, i == 0, instance_count));
+        begin_connect(*all.queue.back());
+    }
+    ipc::print_line("A: {} instances wait for clients", instance_count);
+    serve(all, clients);
+    all.queue.clear(); // cancels what is pending; clients that are still there learn it
+    ipc::print_line("A: the end; clients served: {}", all.served);
+    return 0;
+} catch (...) {
+    return ipc::report_exception("A");
+}
