@@ -22,21 +22,14 @@ namespace {
 
 constexpr auto usage =
     "processB [--in FILE] [--out FILE] [--pipe NAME] [--name SUFFIX] [REQUEST...]\n"
-    "  --in FILE      send the lines of FILE\n"
+    "  --in FILE      send the lines of FILE instead of REQUESTs (default: three requests)\n"
     "  --out FILE     write each reply and a line feed to FILE instead of printing it\n"
     "  --pipe NAME    the server's pipe (default: \\\\.\\pipe\\ipc_demos.05.requests)\n"
-    "  --name SUFFIX  appended to the pipe's name, as with processA\n"
-    "  REQUEST...     what to send if there is no --in (default: three requests)";
+    "  --name SUFFIX  appended to the pipe's name, as with processA";
 constexpr ULONGLONG connect_limit_ms = 10'000;
 constexpr DWORD retry_ms = 20;
 constexpr DWORD answer_limit_ms = 20'000; // for the server to take a request, and to reply
 constexpr std::size_t longest_line = 2 * protocol::max_message_bytes; // too long: A will say so
-
-[[noreturn]] void throw_not_connected(DWORD error, const std::wstring& name) {
-    throw std::runtime_error((error == ERROR_PIPE_BUSY ? "the server has no free instance: "
-                                                       : "no server, start processA first: ") +
-                             ipc::to_utf8(name));
-}
 
 // ANCHOR: connect
 ipc::unique_handle connect(const std::wstring& name) {
@@ -57,7 +50,9 @@ ipc::unique_handle connect(const std::wstring& name) {
         if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
             ipc::throw_error("CreateFileW", error);
         } else if (now_ms >= end_ms) {
-            throw_not_connected(error, name);
+            const char* why = error == ERROR_PIPE_BUSY ? "the server has no free instance: "
+                                                       : "no server, start processA first: ";
+            throw std::runtime_error(why + ipc::to_utf8(name));
         } else if (error == ERROR_FILE_NOT_FOUND) {
             Sleep(retry_ms); // there is nothing to wait for that tells of a new pipe name
         } else { // all instances are busy; whether one was free in time, CreateFileW will tell
@@ -91,16 +86,25 @@ DWORD finish(HANDLE pipe, OVERLAPPED& operation, const char* call, BOOL done) {
 }
 // ANCHOR_END: finish
 
-std::string_view ask(HANDLE pipe, HANDLE event, std::string_view request, std::span<char> reply) {
-    OVERLAPPED operation{};
-    operation.hEvent = event;
-    finish(
-        pipe, operation, "WriteFile",
-        WriteFile(pipe, request.data(), static_cast<DWORD>(request.size()), nullptr, &operation));
-    const DWORD bytes =
-        finish(pipe, operation, "ReadFile",
-               ReadFile(pipe, reply.data(), static_cast<DWORD>(reply.size()), nullptr, &operation));
+std::string_view ask(HANDLE pipe, std::string_view request, std::span<char> reply) {
+    OVERLAPPED operation{}; // no event: with one operation at a time the pipe handle is signalled
+    const auto request_bytes = static_cast<DWORD>(request.size());
+    const auto reply_bytes = static_cast<DWORD>(reply.size());
+    finish(pipe, operation, "WriteFile",
+           WriteFile(pipe, request.data(), request_bytes, nullptr, &operation));
+    const DWORD bytes = finish(pipe, operation, "ReadFile",
+                               ReadFile(pipe, reply.data(), reply_bytes, nullptr, &operation));
     return {reply.data(), bytes};
+}
+
+void write_reply(std::ofstream& file, std::string_view reply) {
+    if (!file.is_open()) {
+        ipc::line_splitter screen([](std::string_view line) { ipc::print_line("B: {}", line); });
+        screen.write(reply);
+        screen.write("\n");
+    } else if (!(file << reply << '\n' << std::flush)) {
+        throw std::runtime_error("cannot write the output file");
+    }
 }
 
 // Bytes after the last line feed are a line, too.
@@ -126,35 +130,25 @@ int wmain(int argc, wchar_t* argv[]) try {
         {{L"--in", &in}, {L"--out", &out}, {L"--pipe", &pipe_name}, {L"--name", &suffix}},
         &requests);
     if (!in.empty() && !requests.empty()) {
-        throw ipc::usage_error("--in or REQUEST, not both; usage: processB [--in FILE] [REQUEST]");
+        throw ipc::usage_error("--in or REQUEST, not both; usage: processB --in FILE");
+    }
+    if (in.empty() && requests.empty()) {
+        requests = {L"hello", L"ASCII letters only: Gr\u00FC\u00DFe", L"goodbye"};
     }
     std::ofstream file;
-    if (!out.empty()) {
-        file.open(std::filesystem::path(out), std::ios::binary);
+    if (!out.empty() && (file.open(std::filesystem::path(out), std::ios::binary), !file)) {
+        throw std::runtime_error("cannot create " + ipc::to_utf8(out));
     }
     const ipc::unique_handle pipe = connect(ipc::object_name(pipe_name, suffix));
-    const ipc::unique_handle event(CreateEventW(nullptr, TRUE, FALSE, nullptr));
-    std::vector<char> reply(protocol::max_message_bytes);
-    ipc::line_splitter screen([](std::string_view line) { ipc::print_line("B: {}", line); });
+    std::vector<char> buffer(protocol::max_message_bytes);
     const auto exchange = [&](std::string_view request) {
-        const std::string_view answer = ask(pipe.get(), event.get(), request, reply);
-        if (out.empty()) {
-            screen.write(answer);
-            screen.write("\n");
-        } else if (!(file << answer << '\n')) {
-            throw std::runtime_error("cannot write " + ipc::to_utf8(out));
-        }
+        write_reply(file, ask(pipe.get(), request, buffer));
     };
-    if (!in.empty()) {
-        for_each_line(in, exchange);
-    } else if (requests.empty()) {
-        requests = {L"hello", L"only ASCII letters change: Gr\u00FC\u00DFe", L"goodbye"};
-    }
     for (const std::wstring& request : requests) {
         exchange(ipc::to_utf8(request));
     }
-    if (!out.empty() && !file.flush()) {
-        throw std::runtime_error("cannot write " + ipc::to_utf8(out));
+    if (!in.empty()) {
+        for_each_line(in, exchange);
     }
     return 0;
 } catch (...) {

@@ -1,0 +1,601 @@
+#pragma once
+
+// Test cases for every server of the protocol "one message is one request" (pair 05 and those that
+// follow it), which plays all clients itself. Included once by a pair's test program, which says
+// what there is to test:
+//
+//     const ipc::test::tested_server ipc::test::tested = {L"05_overlapped_server", ...};
+//
+// Such a server takes --clients N, --idle SECONDS and --name SUFFIX, prints its first line when
+// clients can connect, and one line for each client that is gone: "A: a client left; requests
+// answered: 2", or "A: a client was dropped, idle for too long; ...", "..., its message is too long".
+
+#include "common/text.hpp"
+#include "tests/launcher.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include <aclapi.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <latch>
+#include <memory>
+#include <optional>
+#include <random>
+
+namespace ipc::test {
+
+struct tested_server {
+    std::wstring folder;              // of the pair
+    std::wstring pipe;                // without a suffix
+    int held = 0;                     // so many clients are connected at the same time
+    std::vector<int> clients_at_once; // may be more: they wait for their turn
+};
+
+extern const tested_server tested;
+
+constexpr std::size_t mebibyte = 1024 * 1024;
+constexpr std::size_t longest_message = mebibyte;
+
+const std::wstring& client_program() { // the same client for every server
+    static const std::wstring path = program_path(L"05_overlapped_server", L"processB.exe");
+    return path;
+}
+
+// A server with a name of its own, ready for clients.
+class running_server {
+public:
+    explicit running_server(const std::vector<std::wstring>& options = {},
+                            const std::wstring& suffix = unique_suffix())
+        : pipe(tested.pipe + L"." + suffix), a(command(options, suffix)) {
+        REQUIRE(a.wait_for_output("A: "));
+        REQUIRE(a.error_output().empty());
+    }
+
+    static std::vector<std::wstring> command(const std::vector<std::wstring>& options,
+                                             const std::wstring& suffix) {
+        std::vector<std::wstring> all = {program_path(tested.folder, L"processA.exe"), L"--name",
+                                         suffix};
+        all.insert(all.end(), options.begin(), options.end());
+        return all;
+    }
+
+    std::vector<std::wstring> client(const std::vector<std::wstring>& arguments) const {
+        std::vector<std::wstring> all = {client_program(), L"--pipe", pipe};
+        all.insert(all.end(), arguments.begin(), arguments.end());
+        return all;
+    }
+
+    void stop() {
+        a.press_ctrl_c();
+        REQUIRE(a.wait());
+        a.wait_for_end_of_output();
+        CHECK(a.exit_code() == 0);
+        CHECK(a.error_output().empty());
+    }
+
+    const std::wstring pipe;
+    program a;
+};
+
+// A client that does what no honest client would. Every call has a limit; none throws.
+class raw_client {
+public:
+    raw_client() = default;
+    explicit raw_client(const std::wstring& pipe, DWORD limit_ms = default_limit_ms) {
+        const ULONGLONG end = GetTickCount64() + limit_ms;
+        while (!try_connect(pipe) && error_ == ERROR_PIPE_BUSY && GetTickCount64() < end) {
+            WaitNamedPipeW(pipe.c_str(), 1000);
+        }
+    }
+
+    // Connects at once or not at all.
+    bool try_connect(const std::wstring& pipe) {
+        handle_.reset(CreateFileW(
+            pipe.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr, OPEN_EXISTING,
+            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
+        error_ = handle_ ? ERROR_SUCCESS : GetLastError();
+        DWORD mode = PIPE_READMODE_MESSAGE;
+        return handle_ && SetNamedPipeHandleState(handle_.get(), &mode, nullptr, nullptr);
+    }
+
+    explicit operator bool() const { return static_cast<bool>(handle_); }
+    HANDLE handle() const { return handle_.get(); }
+    DWORD error() const { return error_; } // of the last call
+    void close() { handle_.reset(); }
+
+    bool send(std::string_view bytes, DWORD limit_ms = default_limit_ms) {
+        OVERLAPPED operation = begin();
+        const BOOL done = WriteFile(handle_.get(), bytes.data(), static_cast<DWORD>(bytes.size()),
+                                    nullptr, &operation);
+        return finish(operation, done, limit_ms).has_value();
+    }
+
+    std::optional<std::string> receive(DWORD limit_ms = default_limit_ms) {
+        OVERLAPPED operation = begin();
+        buffer_.resize(std::max(buffer_.size(), room_));
+        const BOOL done = ReadFile(handle_.get(), buffer_.data(),
+                                   static_cast<DWORD>(buffer_.size()), nullptr, &operation);
+        const std::optional<DWORD> bytes = finish(operation, done, limit_ms);
+        return bytes ? std::optional(buffer_.substr(0, *bytes)) : std::nullopt;
+    }
+
+    // The reply to the request, if it comes.
+    std::optional<std::string> ask(std::string_view request) {
+        room_ = std::max<std::size_t>(request.size(), 64);
+        return send(request) ? receive() : std::nullopt;
+    }
+
+    // Whether the server has ended this connection, within the limit.
+    bool is_dropped(DWORD limit_ms = default_limit_ms) {
+        const bool got = receive(limit_ms).has_value();
+        return !got && (error_ == ERROR_BROKEN_PIPE || error_ == ERROR_PIPE_NOT_CONNECTED);
+    }
+
+private:
+    OVERLAPPED begin() {
+        OVERLAPPED operation{};
+        operation.hEvent = event_.get();
+        return operation;
+    }
+
+    std::optional<DWORD> finish(OVERLAPPED& operation, BOOL done, DWORD limit_ms) {
+        error_ = done ? ERROR_SUCCESS : GetLastError();
+        DWORD bytes = 0;
+        if (error_ == ERROR_SUCCESS || error_ == ERROR_IO_PENDING) {
+            if (WaitForSingleObject(event_.get(), limit_ms) != WAIT_OBJECT_0) {
+                CancelIoEx(handle_.get(), &operation);
+            }
+            done = GetOverlappedResult(handle_.get(), &operation, &bytes, TRUE);
+            error_ = done ? ERROR_SUCCESS : GetLastError();
+        }
+        return error_ == ERROR_SUCCESS ? std::optional(bytes) : std::nullopt;
+    }
+
+    unique_handle handle_;
+    unique_handle event_{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
+    DWORD error_ = ERROR_SUCCESS;
+    std::string buffer_;
+    std::size_t room_ = 64;
+};
+
+inline std::string upper_case(std::string text) {
+    std::ranges::transform(text, text.begin(), [](char c) {
+        return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+    });
+    return text;
+}
+
+inline std::string random_bytes(std::size_t bytes, unsigned seed = 1) {
+    std::mt19937 random(seed);
+    std::string text(bytes, '\0');
+    std::ranges::generate(text, [&] { return static_cast<char>(random()); });
+    return text;
+}
+
+inline bool is_served(const std::wstring& pipe) {
+    return raw_client(pipe).ask("are you there?") == "ARE YOU THERE?";
+}
+
+inline std::size_t count(std::string_view text, std::string_view part) {
+    std::size_t found = 0;
+    for (std::size_t at = 0; (at = text.find(part, at)) != std::string_view::npos; ++found) {
+        at += part.size();
+    }
+    return found;
+}
+
+// A file of lines of these lengths, of any bytes but line feeds.
+inline std::string write_lines(const std::wstring& path, std::size_t lines, std::size_t bytes) {
+    std::string content;
+    for (std::size_t i = 0; i < lines; ++i) {
+        std::string line = random_bytes(bytes, static_cast<unsigned>(i));
+        std::ranges::replace(line, '\n', '-');
+        content += line + '\n';
+    }
+    std::ofstream(std::filesystem::path(path), std::ios::binary) << content;
+    return content;
+}
+
+// n threads, each a client that asks a few times. Returns how many got only right replies.
+inline int clients_served(const std::wstring& pipe, int n) {
+    std::atomic<int> good = 0;
+    std::latch all_connected(std::min(n, tested.held));
+    {
+        std::vector<std::jthread> threads;
+        for (int i = 0; i < n; ++i) {
+            threads.emplace_back([&, i] {
+                raw_client client(pipe);
+                if (n <= tested.held) {
+                    all_connected.arrive_and_wait(); // also if it could not connect
+                }
+                bool right = true;
+                for (int j = 0; j < 5; ++j) {
+                    const std::string request = "client " + std::to_string(i * 1000 + j);
+                    right = right && client.ask(request) == upper_case(request);
+                }
+                good += right;
+            });
+        }
+    }
+    return good;
+}
+
+} // namespace ipc::test
+
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::EndsWith;
+using Catch::Matchers::StartsWith;
+using ipc::test::raw_client;
+using ipc::test::running_server;
+
+TEST_CASE("Clients at once all get their own replies") {
+    running_server server;
+    for (const int n : ipc::test::tested.clients_at_once) {
+        INFO(n << " clients");
+        CHECK(ipc::test::clients_served(server.pipe, n) == n);
+    }
+    server.stop();
+}
+
+TEST_CASE("A message of any size up to 1 MiB and of any bytes is one request and one reply") {
+    running_server server;
+    raw_client client(server.pipe);
+    for (const std::size_t bytes :
+         std::vector<std::size_t>{0, 1, 2, 4095, 4096, 4097, 8192, 65536, 1048575, 1048576, 0, 5}) {
+        INFO(bytes << " bytes");
+        const std::string request = ipc::test::random_bytes(bytes);
+        const std::optional<std::string> reply = client.ask(request);
+        REQUIRE(reply.has_value());
+        CHECK((reply == ipc::test::upper_case(request))); // no text of it if it fails
+    }
+    client.close();
+    REQUIRE(server.a.wait_for_output("A: a client left; requests answered: 12\n"));
+}
+
+TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else") {
+    running_server server;
+    raw_client other(server.pipe);
+    for (const std::size_t bytes : std::vector<std::size_t>{1048577, 2 * 1048576, 64 * 1048576}) {
+        raw_client client(server.pipe);
+        CHECK(client.ask("first") == "FIRST");
+        CHECK_FALSE(client.ask(std::string(bytes, 'x')).has_value());
+        CHECK(client.error() != ERROR_OPERATION_ABORTED); // the limit of this test
+        CHECK(other.ask("still here") == "STILL HERE");
+    }
+    const std::string line =
+        "A: a client was dropped, its message is too long; requests answered: 1\n";
+    server.stop();
+    CHECK(ipc::test::count(server.a.output(), line) == 3);
+    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < 40 * ipc::test::mebibyte);
+}
+
+TEST_CASE("B says that it was disconnected for a message of 2 MiB") {
+    running_server server;
+    const ipc::test::temporary_folder folder;
+    ipc::test::write_lines(folder.file(L"in"), 1, 2 * ipc::test::mebibyte);
+    const ipc::test::result refused =
+        ipc::test::run(server.client({L"--in", folder.file(L"in"), L"--out", folder.file(L"out")}));
+    CHECK(refused.exit_code == 1);
+    CHECK(refused.error_output == "B: the server closed the connection\n");
+    CHECK(ipc::test::is_served(server.pipe));
+}
+
+TEST_CASE("A client that says nothing is dropped after the idle limit, the others are not") {
+    running_server server({L"--idle", L"2"});
+    raw_client silent(server.pipe);
+    raw_client busy(server.pipe);
+    const ULONGLONG start = GetTickCount64();
+    std::atomic<bool> stop = false;
+    std::atomic<int> wrong = 0;
+    std::jthread asker([&] {
+        while (!stop) {
+            wrong += busy.ask("busy") != "BUSY";
+        }
+    });
+    CHECK(silent.is_dropped());
+    const ULONGLONG took_ms = GetTickCount64() - start;
+    stop = true;
+    asker.join();
+    CHECK(took_ms >= 1900); // both clocks tick in steps of about 16 ms
+    CHECK(wrong == 0);
+    CHECK(server.a.wait_for_output(
+        "A: a client was dropped, idle for too long; requests answered: 0\n"));
+    CHECK(ipc::test::is_served(server.pipe));
+    CHECK(ipc::test::count(server.a.output(), "dropped") == 1);
+}
+
+TEST_CASE("A client that does not read its reply is dropped after the idle limit") {
+    running_server server({L"--idle", L"1"});
+    raw_client client(server.pipe);
+    REQUIRE(client.send(std::string(ipc::test::mebibyte, 'x')));
+    CHECK(ipc::test::is_served(server.pipe));
+    CHECK(server.a.wait_for_output(
+        "A: a client was dropped, idle for too long; requests answered: 0\n"));
+    CHECK(ipc::test::is_served(server.pipe));
+}
+
+TEST_CASE("A client that sends and sends and reads nothing is dropped") {
+    running_server server({L"--idle", L"1"});
+    raw_client client(server.pipe);
+    int sent = 0;
+    while (sent < 1'000'000 && client.send(std::string(1000, 'x'))) {
+        ++sent;
+    }
+    CHECK(sent < 1'000'000);
+    CHECK(client.error() != ERROR_OPERATION_ABORTED);
+    CHECK(server.a.wait_for_output("A: a client was dropped, idle for too long; "));
+    CHECK(ipc::test::is_served(server.pipe));
+}
+
+TEST_CASE("A client that is gone while its reply is being written disturbs nobody") {
+    running_server server;
+    raw_client other(server.pipe);
+    for (int i = 0; i < 50; ++i) {
+        raw_client client(server.pipe);
+        REQUIRE(client.send(std::string(ipc::test::mebibyte, 'x')));
+        DWORD available = 0; // some of the reply is there, the rest waits for a reader
+        while (PeekNamedPipe(client.handle(), nullptr, 0, nullptr, &available, nullptr) &&
+               available == 0) {
+            SwitchToThread();
+        }
+        CHECK(available > 0);
+        client.close(); // what the system does for a killed process
+        CHECK(other.ask("still here") == "STILL HERE");
+    }
+    server.stop();
+    CHECK(ipc::test::count(server.a.output(), "A: a client left; requests answered: 0\n") == 50);
+}
+
+TEST_CASE("Ten thousand clients that come and go cost neither handles nor memory") {
+    running_server server;
+    const auto come_and_go = [&](int times) {
+        for (int i = 0; i < times; ++i) {
+            raw_client client;
+            while (!client.try_connect(server.pipe) && client.error() == ERROR_PIPE_BUSY) {
+                WaitNamedPipeW(server.pipe.c_str(), 1000);
+            }
+            REQUIRE((client || client.error() == ERROR_SUCCESS));
+        }
+        REQUIRE(ipc::test::is_served(server.pipe));
+    };
+    come_and_go(500);
+    const DWORD handles = ipc::test::handle_count(server.a.process());
+    const std::uint64_t memory = ipc::test::peak_memory_bytes(server.a.process());
+    come_and_go(10'000);
+    CHECK(ipc::test::handle_count(server.a.process()) <= handles);
+    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < memory + ipc::test::mebibyte);
+    server.stop();
+    CHECK(ipc::test::count(server.a.output(), "A: a client left; requests answered: 0\n") ==
+          10'500);
+}
+
+TEST_CASE("Clients that once sent 1 MiB do not keep the memory") {
+    running_server server;
+    std::vector<std::unique_ptr<raw_client>> clients;
+    const std::string request(ipc::test::mebibyte, 'x');
+    const std::string reply(ipc::test::mebibyte, 'X');
+    for (int i = 0; i < std::min(ipc::test::tested.held, 62); ++i) {
+        raw_client& client = *clients.emplace_back(std::make_unique<raw_client>(server.pipe));
+        REQUIRE((client.ask(request) == reply));
+        client.ask("short"); // the reply before has been let go of by now
+    }
+    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < 32 * ipc::test::mebibyte);
+}
+
+TEST_CASE("Busy clients do not starve the others") {
+    running_server server;
+    constexpr int n = 8;
+    std::vector<std::unique_ptr<raw_client>> clients;
+    for (int i = 0; i < n; ++i) {
+        clients.push_back(std::make_unique<raw_client>(server.pipe));
+        REQUIRE(*clients.back());
+    }
+    // Every client has requests waiting at all times: it sends ahead what the pipe takes.
+    std::vector<std::atomic<int>> answered(n);
+    std::atomic<bool> stop = false;
+    {
+        std::vector<std::jthread> threads;
+        for (int i = 0; i < n; ++i) {
+            threads.emplace_back([&, i] {
+                for (int j = 0; j < 4; ++j) {
+                    clients[i]->send("x");
+                }
+                while (!stop && clients[i]->receive()) {
+                    clients[i]->send("x");
+                    stop = ++answered[i] >= 2000 || stop;
+                }
+                stop = true;
+            });
+        }
+    }
+    const std::vector<int> counts(answered.begin(), answered.end());
+    CAPTURE(counts);
+    CHECK(*std::ranges::min_element(counts) >= 200);
+}
+
+TEST_CASE("200 MB pass unchanged, and memory stays flat") {
+    const ipc::test::temporary_folder folder;
+    running_server server;
+    {
+        const std::string line_group = ipc::test::write_lines(folder.file(L"in"), 20, 500'000);
+        std::ofstream in(std::filesystem::path(folder.file(L"in")), std::ios::binary);
+        std::ofstream expected(std::filesystem::path(folder.file(L"expected")), std::ios::binary);
+        for (int i = 0; i < 20; ++i) {
+            in << line_group << i << "\n\n";
+            expected << ipc::test::upper_case(line_group) << i << "\n\n";
+        }
+        in << "no line feed";
+        expected << "NO LINE FEED\n";
+    }
+    ipc::test::program b(
+        server.client({L"--in", folder.file(L"in"), L"--out", folder.file(L"out")}));
+    REQUIRE(b.wait());
+    CHECK(b.exit_code() == 0);
+    CHECK(ipc::test::same_content(folder.file(L"out"), folder.file(L"expected")));
+    CHECK(ipc::test::peak_memory_bytes(b.process()) < 32 * ipc::test::mebibyte);
+    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < 32 * ipc::test::mebibyte);
+    CHECK(server.a.wait_for_output("A: a client left; requests answered: 441\n"));
+}
+
+TEST_CASE("The server serves on when a client is killed, at any moment") {
+    const ipc::test::temporary_folder folder;
+    ipc::test::write_lines(folder.file(L"in"), 1, 1000);
+    {
+        const std::string line = ipc::test::read_file(folder.file(L"in"));
+        const std::string longer = ipc::test::write_lines(folder.file(L"in"), 1, 300'000);
+        std::ofstream in(std::filesystem::path(folder.file(L"in")), std::ios::binary);
+        for (int i = 0; i < 300; ++i) {
+            in << "now\n" << line << longer;
+        }
+    }
+    running_server server;
+    std::mt19937 random(20);
+    for (int i = 0; i < 20; ++i) {
+        ipc::test::program b(server.client({L"--in", folder.file(L"in")}));
+        REQUIRE(b.wait_for_output("B: NOW"));
+        b.wait(random() % 30);
+        b.kill();
+        REQUIRE(b.wait());
+        CHECK(ipc::test::is_served(server.pipe));
+    }
+    server.stop();
+    CHECK(ipc::test::count(server.a.output(), "A: a client left; ") == 40);
+}
+
+TEST_CASE("A client ends with one line when the server is killed, at any moment") {
+    const ipc::test::temporary_folder folder;
+    ipc::test::write_lines(folder.file(L"in"), 200'000, 50);
+    std::mt19937 random(21);
+    for (int i = 0; i < 20; ++i) {
+        running_server server;
+        ipc::test::program b(
+            server.client({L"--in", folder.file(L"in"), L"--out", folder.file(L"out")}));
+        REQUIRE(server.a.wait_for_output("A: "));
+        raw_client idle(server.pipe);
+        CHECK(idle.ask("x") == "X");
+        while (ipc::test::read_file(folder.file(L"out")).empty()) {
+            b.wait(1); // until it has had its first reply
+        }
+        b.wait(random() % 30);
+        server.a.kill();
+        REQUIRE(b.wait());
+        b.wait_for_end_of_output();
+        CHECK(b.exit_code() == 1);
+        CHECK(b.error_output() == "B: the server closed the connection\n");
+        CHECK(idle.is_dropped());
+        std::filesystem::remove(folder.file(L"out"));
+    }
+}
+
+TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it") {
+    running_server server;
+    std::atomic<int> learned = 0;
+    {
+        std::vector<std::unique_ptr<raw_client>> idle; // one of them does not read its reply
+        for (int i = 0; i < 3; ++i) {
+            idle.push_back(std::make_unique<raw_client>(server.pipe));
+        }
+        REQUIRE(idle[0]->send(std::string(ipc::test::mebibyte, 'x')));
+        std::latch busy(10);
+        std::vector<std::jthread> threads;
+        for (int i = 0; i < 10; ++i) {
+            threads.emplace_back([&, i] {
+                raw_client client(server.pipe);
+                const std::string request(i % 2 == 0 ? 10 : ipc::test::mebibyte, 'x');
+                client.ask(request);
+                busy.count_down();
+                while (client.ask(request)) {}
+                learned += client.error() != ERROR_OPERATION_ABORTED;
+            });
+        }
+        busy.wait();
+        server.stop();
+        CHECK(idle[1]->is_dropped());
+        CHECK(idle[2]->is_dropped());
+    }
+    CHECK(learned == 10);
+    CHECK_THAT(server.a.output(), ContainsSubstring("\nA: the end; clients served: "));
+}
+
+TEST_CASE("A server that waits for clients ends on Ctrl+C") {
+    running_server server;
+    server.stop();
+    CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 0\n"));
+}
+
+TEST_CASE("The same name can be used again at once, after Ctrl+C and after a kill") {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    std::vector<std::unique_ptr<raw_client>> left_over; // clients that keep their handles
+    for (int i = 0; i < 6; ++i) {
+        running_server server({}, suffix);
+        CHECK(ipc::test::is_served(server.pipe));
+        if (i % 2 == 0) {
+            left_over.push_back(std::make_unique<raw_client>(server.pipe));
+            CHECK(left_over.back()->ask("x") == "X");
+            server.stop();
+        } else {
+            server.a.kill();
+            REQUIRE(server.a.wait());
+        }
+    }
+}
+
+TEST_CASE("A second server on the same name says that it is taken") {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    running_server first({}, suffix);
+    raw_client client(first.pipe);
+    const ipc::test::result second = ipc::test::run(running_server::command({}, suffix));
+    CHECK(second.exit_code == 1);
+    CHECK(second.output.empty());
+    CHECK_THAT(second.error_output, StartsWith("A: ") && ContainsSubstring("the name is taken"));
+    CHECK(ipc::test::lines_of(second.error_output).size() == 1);
+    CHECK(client.ask("still here") == "STILL HERE");
+}
+
+TEST_CASE("The server ends after --clients N") {
+    running_server server({L"--clients", L"2"});
+    CHECK(ipc::test::run(server.client({L"one"})).output == "B: ONE\n");
+    CHECK_FALSE(server.a.wait(0));
+    CHECK(ipc::test::run(server.client({L"two"})).output == "B: TWO\n");
+    REQUIRE(server.a.wait());
+    server.a.wait_for_end_of_output();
+    CHECK(server.a.exit_code() == 0);
+    CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 2\n"));
+}
+
+TEST_CASE("The pipe is for the current user only") {
+    running_server server;
+    raw_client client(server.pipe);
+    ACL* list = nullptr;
+    PSECURITY_DESCRIPTOR descriptor = nullptr;
+    REQUIRE(GetSecurityInfo(client.handle(), SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, nullptr,
+                            nullptr, &list, nullptr, &descriptor) == ERROR_SUCCESS);
+    REQUIRE(list != nullptr);
+    CHECK(list->AceCount == 1);
+    LocalFree(descriptor);
+}
+
+TEST_CASE("The server refuses wrong usage with exit code 2 and one line, and explains itself") {
+    const std::wstring a = ipc::test::program_path(ipc::test::tested.folder, L"processA.exe");
+    const std::vector<std::vector<std::wstring>> wrong = {
+        {a, L"--no-such-option"}, {a, L"--idle"},          {a, L"--idle", L"0"},
+        {a, L"--idle", L"3601"},  {a, L"--clients", L"x"}, {a, L"unexpected"}};
+    for (const std::vector<std::wstring>& command : wrong) {
+        const ipc::test::result refused = ipc::test::run(command);
+        CHECK(refused.exit_code == 2);
+        CHECK(refused.output.empty());
+        CHECK_THAT(refused.error_output, ContainsSubstring("usage: processA"));
+        CHECK(ipc::test::lines_of(refused.error_output).size() == 1);
+    }
+    const ipc::test::result help = ipc::test::run({a, L"--help"});
+    CHECK(help.exit_code == 0);
+    CHECK_THAT(help.output, StartsWith("usage: processA"));
+}
+
+} // namespace
