@@ -78,11 +78,20 @@ inline void begin(instance& one, step doing, BOOL done) {
     one.doing = doing;
     one.since_ms = GetTickCount64();
 }
+// ANCHOR_END: begin
 
+// ANCHOR: begin_connect
 inline void begin_connect(instance& one) {
     begin(one, step::connecting, ConnectNamedPipe(one.pipe.get(), &one.operation));
+    switch (one.began) {
+    case ERROR_SUCCESS:
+    case ERROR_IO_PENDING: break;
+    case ERROR_PIPE_CONNECTED: break; // no error: a client has come since CreateNamedPipeW
+    case ERROR_NO_DATA: break;        // it has even left again: the read will tell
+    default: ipc::throw_error("ConnectNamedPipe", one.began);
+    }
 }
-// ANCHOR_END: begin
+// ANCHOR_END: begin_connect
 
 // Reads a message, or what is still to come of it.
 inline void begin_read(instance& one) {

@@ -52,14 +52,6 @@ void end_client(server& all, instance& one, DWORD error) {
     begin_connect(one);
 }
 
-void on_connected(instance& one, DWORD error) {
-    // A client can be there before ConnectNamedPipe, and can even have left: the read will tell.
-    if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
-        ipc::throw_error("ConnectNamedPipe", error);
-    }
-    begin_read(one);
-}
-
 void on_read(server& all, instance& one, DWORD error, DWORD bytes) {
     one.used += bytes;
     if (error == ERROR_SUCCESS) {
@@ -91,7 +83,7 @@ void advance(server& all, instance& one) {
         error = good ? ERROR_SUCCESS : GetLastError();
     }
     switch (one.doing) {
-    case step::connecting: return on_connected(one, error);
+    case step::connecting: return begin_read(one); // if the client has left again, this will tell
     case step::reading: return on_read(all, one, error, bytes);
     case step::writing: return on_written(all, one, error);
     }
@@ -113,12 +105,12 @@ DWORD cancel_overdue(const server& all) {
     return wait_ms;
 }
 
-// ANCHOR: serve
 void serve(server& all, std::uint64_t clients) {
     std::vector<HANDLE> events = {ipc::ctrl_c_event()};
     for (const auto& one : all.queue) {
         events.push_back(one->event.get());
     }
+    // ANCHOR: wait
     while (clients == 0 || all.served < clients) {
         const DWORD i = WaitForMultipleObjects(static_cast<DWORD>(events.size()), events.data(),
                                                FALSE /* any */, cancel_overdue(all));
@@ -133,8 +125,8 @@ void serve(server& all, std::uint64_t clients) {
             ipc::throw_last_error("WaitForMultipleObjects");
         }
     }
+    // ANCHOR_END: wait
 }
-// ANCHOR_END: serve
 
 } // namespace
 

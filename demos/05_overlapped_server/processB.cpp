@@ -31,7 +31,6 @@ constexpr DWORD retry_ms = 20;
 constexpr DWORD answer_limit_ms = 20'000; // for the server to take a request, and to reply
 constexpr std::size_t longest_line = 2 * protocol::max_message_bytes; // too long: A will say so
 
-// ANCHOR: connect
 ipc::unique_handle connect(const std::wstring& name) {
     const ULONGLONG end_ms = GetTickCount64() + connect_limit_ms;
     for (;;) {
@@ -60,9 +59,7 @@ ipc::unique_handle connect(const std::wstring& name) {
         }
     }
 }
-// ANCHOR_END: connect
 
-// ANCHOR: finish
 // Waits for what WriteFile or ReadFile has begun; returns the bytes.
 DWORD finish(HANDLE pipe, OVERLAPPED& operation, const char* call, BOOL done) {
     DWORD error = done ? ERROR_SUCCESS : GetLastError();
@@ -84,7 +81,6 @@ DWORD finish(HANDLE pipe, OVERLAPPED& operation, const char* call, BOOL done) {
     }
     return bytes;
 }
-// ANCHOR_END: finish
 
 std::string_view ask(HANDLE pipe, std::string_view request, std::span<char> reply) {
     OVERLAPPED operation{}; // no event: with one operation at a time the pipe handle is signalled
