@@ -37,8 +37,7 @@ struct tested_server {
 
 extern const tested_server tested;
 
-constexpr std::size_t mebibyte = 1024 * 1024;
-constexpr std::size_t longest_message = mebibyte;
+constexpr std::size_t mebibyte = 1 << 20;
 
 inline const std::wstring& client_program() { // the same client for every server
     static const std::wstring path = program_path(L"05_overlapped_server", L"processB.exe");
@@ -261,7 +260,7 @@ TEST_CASE("A message of any size up to 1 MiB and of any bytes is one request and
 TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else") {
     running_server server;
     raw_client other(server.pipe);
-    for (const std::size_t bytes : std::vector<std::size_t>{1048577, 2 * 1048576, 64 * 1048576}) {
+    for (const std::size_t bytes : std::vector<std::size_t>{1048577, 2097152, 67108864}) {
         raw_client client(server.pipe);
         CHECK(client.ask("first") == "FIRST");
         CHECK_FALSE(client.ask(std::string(bytes, 'x')).has_value());

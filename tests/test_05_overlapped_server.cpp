@@ -2,7 +2,7 @@
 
 const ipc::test::tested_server ipc::test::tested = {
     .folder = L"05_overlapped_server",
-    .pipe = L"\\\\.\\pipe\\ipc_demos.05.requests",
+    .pipe = LR"(\\.\pipe\ipc_demos.05.requests)",
     .held = 62,
     .clients_at_once = {1, 16, 62, 255},
 };
@@ -45,7 +45,9 @@ double requests_per_second(const std::wstring& pipe, int clients, DWORD duration
     std::atomic<std::uint64_t> requests = 0;
     std::latch ready(clients + 1);
     std::atomic<bool> stop = false;
-    LARGE_INTEGER start, end, frequency;
+    LARGE_INTEGER start;
+    LARGE_INTEGER end;
+    LARGE_INTEGER frequency;
     QueryPerformanceFrequency(&frequency);
     {
         std::vector<std::jthread> threads;
@@ -110,7 +112,7 @@ TEST_CASE("B gives up when all instances stay busy") {
 
 TEST_CASE("B gives up when there is no server, and says how to start it") {
     ipc::test::program b({process_b, L"--name", ipc::test::unique_suffix()});
-    check_failed(b, "B: no server, start processA first: \\\\.\\pipe\\ipc_demos.05.requests.test");
+    check_failed(b, R"(B: no server, start processA first: \\.\pipe\ipc_demos.05.requests.test)");
 }
 
 TEST_CASE("B can be started before the server") {

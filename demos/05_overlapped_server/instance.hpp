@@ -83,12 +83,11 @@ inline void begin(instance& one, step doing, BOOL done) {
 // ANCHOR: begin_connect
 inline void begin_connect(instance& one) {
     begin(one, step::connecting, ConnectNamedPipe(one.pipe.get(), &one.operation));
-    switch (one.began) {
-    case ERROR_SUCCESS:
-    case ERROR_IO_PENDING: break;
-    case ERROR_PIPE_CONNECTED: break; // no error: a client has come since CreateNamedPipeW
-    case ERROR_NO_DATA: break;        // it has even left again: the read will tell
-    default: ipc::throw_error("ConnectNamedPipe", one.began);
+    // ERROR_PIPE_CONNECTED is no error: a client came before the call. With ERROR_NO_DATA it has
+    // even left again, as the read will tell.
+    if (one.began != ERROR_SUCCESS && one.began != ERROR_IO_PENDING &&
+        one.began != ERROR_PIPE_CONNECTED && one.began != ERROR_NO_DATA) {
+        ipc::throw_error("ConnectNamedPipe", one.began);
     }
 }
 // ANCHOR_END: begin_connect

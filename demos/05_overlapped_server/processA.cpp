@@ -116,7 +116,8 @@ void serve(server& all, std::uint64_t clients) {
                                                FALSE /* any */, cancel_overdue(all));
         if (i == WAIT_OBJECT_0) {
             return; // Ctrl+C
-        } else if (i < events.size()) {
+        }
+        if (i < events.size()) {
             advance(all, *all.queue[i - 1]);
             // The lowest index wins: without a new order, busy clients would starve the others.
             std::rotate(events.begin() + i, events.begin() + i + 1, events.end());

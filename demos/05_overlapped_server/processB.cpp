@@ -29,7 +29,7 @@ constexpr auto usage =
 constexpr ULONGLONG connect_limit_ms = 10'000;
 constexpr DWORD retry_ms = 20;
 constexpr DWORD answer_limit_ms = 20'000; // for the server to take a request, and to reply
-constexpr std::size_t longest_line = 2 * protocol::max_message_bytes; // too long: A will say so
+constexpr DWORD longest_line = 2 * protocol::max_message_bytes; // too long: A will say so
 
 ipc::unique_handle connect(const std::wstring& name) {
     const ULONGLONG end_ms = GetTickCount64() + connect_limit_ms;
@@ -119,7 +119,10 @@ void for_each_line(const std::wstring& path, const std::function<void(std::strin
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::wstring in, out, suffix, pipe_name = protocol::pipe_name;
+    std::wstring in;
+    std::wstring out;
+    std::wstring pipe_name = protocol::pipe_name;
+    std::wstring suffix;
     std::vector<std::wstring> requests;
     ipc::parse_arguments(
         argc, argv, usage,
