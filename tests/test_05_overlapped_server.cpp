@@ -205,3 +205,23 @@ TEST_CASE("Requests per second", "[.bench]") {
         ipc::print_line("{} clients: {} requests/s", clients, static_cast<int>(rate));
     }
 }
+
+TEST_CASE("Clients that come before the server waits for them are served, or have left again") {
+    for (int i = 0; i < 10; ++i) {
+        const std::wstring suffix = ipc::test::unique_suffix();
+        std::atomic<bool> stop = false;
+        std::vector<std::jthread> threads;
+        for (int j = 0; j < 2; ++j) { // they open the pipe as soon as its name is there
+            threads.emplace_back([&] {
+                while (!stop) {
+                    raw_client().try_connect(ipc::test::tested.pipe + L"." + suffix);
+                }
+            });
+        }
+        running_server server({}, suffix);
+        stop = true;
+        threads.clear();
+        CHECK(ipc::test::is_served(server.pipe));
+        server.stop();
+    }
+}
