@@ -56,10 +56,12 @@ public:
         REQUIRE(SetNamedPipeHandleState(pipe_.get(), &mode, nullptr, nullptr));
     }
 
-    void send(const void* bytes, std::size_t size) {
+    // What does not fit into the pipe is on its way until A goes away: then this fails.
+    bool try_send(const void* bytes, std::size_t size) {
         DWORD written = 0;
-        REQUIRE(WriteFile(pipe_.get(), bytes, static_cast<DWORD>(size), &written, nullptr));
+        return WriteFile(pipe_.get(), bytes, static_cast<DWORD>(size), &written, nullptr) != FALSE;
     }
+    void send(const void* bytes, std::size_t size) { REQUIRE(try_send(bytes, size)); }
     void send(const message& sent) { send(&sent, sizeof sent); }
 
     message receive() {
@@ -93,6 +95,12 @@ public:
 private:
     ipc::unique_handle pipe_;
 };
+
+// Whether the number is the event of which B may only set it. The test has several threads, and
+// the number of a closed handle may be that of a new one at once: so "invalid" would prove less.
+bool is_lent_event(HANDLE number) {
+    return WaitForSingleObject(number, 0) == WAIT_FAILED && GetLastError() == ERROR_ACCESS_DENIED;
+}
 
 // An A that waits for a B under a name of its own.
 struct waiting_a {
@@ -232,25 +240,26 @@ TEST_CASE("A name that another program serves already is taken, whatever its ins
     CHECK(run({process_a, L"--name", suffix}).exit_code == 1);
 }
 
-TEST_CASE("What A puts into B is a pipe end of full and an event of reduced access") {
+TEST_CASE("What A puts into B is a pipe's write end, and an event that it may only set") {
     const waiting_a a;
     client b(a.suffix);
     b.get_handles();
     CHECK(GetFileType(b.write_end.get()) == FILE_TYPE_PIPE);
+    char content = 0;
     DWORD flags = 0;
+    CHECK_FALSE(ReadFile(b.write_end.get(), &content, 1, &flags, nullptr));
+    CHECK(GetLastError() == ERROR_ACCESS_DENIED);
     CHECK(GetHandleInformation(b.write_end.get(), &flags));
     CHECK((flags & HANDLE_FLAG_INHERIT) == 0);
     CHECK(GetHandleInformation(b.event, &flags));
     CHECK((flags & HANDLE_FLAG_INHERIT) == 0);
-    CHECK(WaitForSingleObject(b.event, 0) == WAIT_FAILED);
-    CHECK(GetLastError() == ERROR_ACCESS_DENIED);
+    CHECK(is_lent_event(b.event));
     CHECK(SetEvent(b.event));
     b.write("hello");
     b.write_end.reset();
     b.send({.what = kind::finished, .bytes = 5});
     CHECK(b.receive().what == kind::taken_back);
-    CHECK_FALSE(GetHandleInformation(b.event, &flags));
-    CHECK(GetLastError() == ERROR_INVALID_HANDLE);
+    CHECK_FALSE(is_lent_event(b.event));
     b.send({.what = kind::gone});
     REQUIRE(a.a->wait());
     CHECK(a.a->exit_code() == 0);
@@ -274,13 +283,15 @@ TEST_CASE("Nothing is left in B's handle table after a conversation, good or bro
         REQUIRE(a.a->wait());
         CHECK(a.a->exit_code() == (good ? 0 : 1));
     };
+    constexpr DWORD repeats = 8;
     for (const bool good : {true, false}) {
         converse(good); // whatever the system opens once is open now
         const DWORD before = ipc::test::handle_count(GetCurrentProcess());
-        for (int i = 0; i < 5; ++i) {
+        for (DWORD i = 0; i < repeats; ++i) {
             converse(good);
         }
-        CHECK(ipc::test::handle_count(GetCurrentProcess()) <= before);
+        // The system's own handles come and go by one or two; a leak would show every time.
+        CHECK(ipc::test::handle_count(GetCurrentProcess()) < before + repeats / 2);
     }
 }
 
@@ -296,7 +307,7 @@ TEST_CASE("A never uses a handle number that B names") {
     CHECK(b.receive().what == kind::taken_back);
     DWORD flags = 0;
     CHECK(GetHandleInformation(other.get(), &flags));
-    CHECK_FALSE(GetHandleInformation(b.event, &flags));
+    CHECK_FALSE(is_lent_event(b.event));
     b.send({.what = kind::gone});
     REQUIRE(a.a->wait());
     CHECK(a.a->exit_code() == 0);
@@ -307,10 +318,10 @@ TEST_CASE("A B that says something else than hello is refused in one line and ge
         const waiting_a a;
         const DWORD before = ipc::test::handle_count(GetCurrentProcess());
         client b(a.suffix);
-        b.send(bytes, size);
+        b.try_send(bytes, size);
         check_failed(*a.a, line);
         b.close();
-        CHECK(ipc::test::handle_count(GetCurrentProcess()) <= before);
+        CHECK(ipc::test::handle_count(GetCurrentProcess()) <= before + 1); // A would put two there
         CHECK_THAT(a.a->output(), !ContainsSubstring("connected"));
     };
     const std::string nonsense = "A: B sent something that is not a message\n";
@@ -362,7 +373,8 @@ TEST_CASE("A B that ends before A could duplicate is told in one line") {
             b.send({.what = kind::hello});
             b.close();
             check_failed(*a.a, ended);
-            CHECK(ipc::test::handle_count(GetCurrentProcess()) <= before);
+            CHECK(ipc::test::handle_count(GetCurrentProcess()) <=
+                  before + 1); // A would put two there
         }
     }
 }
@@ -410,12 +422,6 @@ TEST_CASE("A B that does not end as agreed is told in one line") {
     SECTION("it did not set the event") {
         b.send({.what = kind::finished, .bytes = 11});
         line = "A: B did not set the event\n";
-    }
-    SECTION("it closed the event that was only lent to it") {
-        SetEvent(b.event);
-        CloseHandle(b.event);
-        b.send({.what = kind::finished, .bytes = 11});
-        line = "A: DuplicateHandle failed: ERROR_INVALID_HANDLE (6)";
     }
     SECTION("it ends when the event has been taken back") {
         SetEvent(b.event);
@@ -577,10 +583,7 @@ TEST_CASE("Ctrl+C ends A in order, whatever it waits for") {
     CHECK(a.a->exit_code() == 0);
     CHECK_THAT(a.a->output(), EndsWith("A: stopped by Ctrl+C\n"));
     CHECK(a.a->error_output().empty());
-    DWORD flags = 0;
-    if (b && b->event != nullptr) {
-        CHECK_FALSE(GetHandleInformation(b->event, &flags)); // A took it back on its way out
-    }
+    CHECK_FALSE((b && is_lent_event(b->event))); // A took it back on its way out
 }
 
 TEST_CASE("A second B waits for its turn and finds nobody then") {
