@@ -21,7 +21,6 @@ constexpr auto usage = "processA [--name SUFFIX] [--out FILE]\n"
 constexpr DWORD buffer_bytes = 64 * 1024;
 
 ipc::unique_handle open_client(const control_pipe& control) {
-    // ANCHOR: open
     ULONG id = 0;
     if (!GetNamedPipeClientProcessId(control.handle.get(), &id)) {
         ipc::throw_last_error("GetNamedPipeClientProcessId");
@@ -34,7 +33,6 @@ ipc::unique_handle open_client(const control_pipe& control) {
     if (!process) {
         ipc::throw_error("OpenProcess", error);
     }
-    // ANCHOR_END: open
     return process;
 }
 
@@ -56,7 +54,6 @@ public:
     HANDLE value() const { return value_; }
     void give_away() { value_ = nullptr; }
 
-    // ANCHOR: take_back
     bool take_back() {
         ipc::unique_handle back; // moved into A's table, and closed there
         const HANDLE value = std::exchange(value_, nullptr);
@@ -64,7 +61,6 @@ public:
                DuplicateHandle(b_, value, GetCurrentProcess(), back.put(), 0, FALSE,
                                DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE);
     }
-    // ANCHOR_END: take_back
 
 private:
     HANDLE b_;

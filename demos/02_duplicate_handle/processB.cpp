@@ -26,7 +26,6 @@ constexpr std::string_view lines = "this came through a pipe that B never opened
 
 // Uses neither handle: a number that came over a pipe can be any of B's own handles.
 void check_handles(HANDLE write_end, HANDLE event) {
-    // ANCHOR: check
     if (GetFileType(write_end) != FILE_TYPE_PIPE) {
         throw std::runtime_error("A sent a number that is no pipe in B");
     }
@@ -34,7 +33,6 @@ void check_handles(HANDLE write_end, HANDLE event) {
     if (WaitForSingleObject(event, 0) != WAIT_FAILED || GetLastError() != ERROR_ACCESS_DENIED) {
         throw std::runtime_error("A sent a number that is no event which B may only set");
     }
-    // ANCHOR_END: check
     ipc::print_line("B: got two numbers: one is a pipe, waiting for the other is refused with "
                     "ERROR_ACCESS_DENIED (5)");
 }
@@ -86,12 +84,10 @@ void converse(const control_pipe& control, HANDLE file) {
     ipc::print_line("B: wrote {} bytes, set the event, closed the write end", total);
 
     receive(control, kind::taken_back);
-    // ANCHOR: gone
     DWORD flags = 0; // asks for nothing: the number might be another of B's handles by now
     if (GetHandleInformation(event, &flags) || GetLastError() != ERROR_INVALID_HANDLE) {
         throw std::runtime_error("A says that it took the event back, but the handle is there");
     }
-    // ANCHOR_END: gone
     ipc::print_line("B: A took the event back, its number is ERROR_INVALID_HANDLE (6) now");
     send(control, {.what = kind::gone});
 }

@@ -26,7 +26,6 @@ struct message {
 };
 static_assert(sizeof(message) == 40 && std::is_trivially_copyable_v<message>);
 
-// ANCHOR: number
 // Only 32 bits of a handle are significant, also in a 64-bit process: a 32-bit process sign-extends
 // on the way out and cuts off on the way in, and loses nothing.
 inline std::uint64_t to_number(HANDLE handle) {
@@ -35,6 +34,5 @@ inline std::uint64_t to_number(HANDLE handle) {
 inline HANDLE to_handle(std::uint64_t number) {
     return reinterpret_cast<HANDLE>(static_cast<std::intptr_t>(number));
 }
-// ANCHOR_END: number
 
 } // namespace duplicate_handle
