@@ -1,0 +1,646 @@
+#include "common/error.hpp"
+#include "common/scope_exit.hpp"
+#include "common/security.hpp"
+#include "demos/06_file_mapping_events/protocol.hpp"
+#include "tests/launcher.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include <winioctl.h>
+
+#include <algorithm>
+#include <fstream>
+#include <optional>
+#include <random>
+#include <thread>
+
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::EndsWith;
+using Catch::Matchers::StartsWith;
+using ipc::test::program;
+using ipc::test::program_path;
+using ipc::test::run;
+
+namespace {
+
+const std::wstring process_a = program_path(L"06_file_mapping_events", L"processA.exe");
+const std::wstring process_b = program_path(L"06_file_mapping_events", L"processB.exe");
+const std::wstring helper = program_path(L"tests", L"helper.exe");
+constexpr std::uint64_t endless_bytes = 1ull << 40; // more than anything here streams in a minute
+
+std::vector<std::wstring> a_with(const std::wstring& name, const std::wstring& in = L"") {
+    std::vector<std::wstring> command = {process_a, L"--name", name};
+    if (!in.empty()) {
+        command.insert(command.end(), {L"--in", in});
+    }
+    return command;
+}
+
+std::vector<std::wstring> b_with(const std::wstring& name, const std::wstring& out = L"") {
+    std::vector<std::wstring> command = {process_b, L"--name", name};
+    if (!out.empty()) {
+        command.insert(command.end(), {L"--out", out});
+    }
+    return command;
+}
+
+// It ended by itself, failed, and said why in one line that begins so.
+void check_failed(program& which, const std::string& line) {
+    REQUIRE(which.wait());
+    REQUIRE(which.wait_for_end_of_output());
+    CHECK(which.exit_code() == 1);
+    CHECK_THAT(which.error_output(), StartsWith(line));
+    CHECK(ipc::test::lines_of(which.error_output()).size() == 1);
+    CHECK(which.job().process_ids().empty());
+}
+
+void check_succeeded(program& which, const std::string& last_line) {
+    REQUIRE(which.wait());
+    REQUIRE(which.wait_for_end_of_output());
+    CHECK(which.exit_code() == 0);
+    CHECK_THAT(which.output(), EndsWith(last_line + "\n"));
+    CHECK(which.error_output().empty());
+    CHECK(which.job().process_ids().empty());
+}
+
+// A file without content on the disk that is too long to be streamed to its end.
+std::wstring endless_file(const ipc::test::temporary_folder& folder) {
+    const std::wstring path = folder.file(L"endless.bin");
+    const ipc::unique_handle file(
+        CreateFileW(path.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_ALWAYS, 0, nullptr));
+    DWORD returned = 0;
+    DeviceIoControl(file.get(), FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &returned, nullptr);
+    LARGE_INTEGER size{};
+    size.QuadPart = endless_bytes;
+    REQUIRE(SetFilePointerEx(file.get(), size, nullptr, FILE_BEGIN));
+    REQUIRE(SetEndOfFile(file.get()));
+    return path;
+}
+
+// A and B at work on a stream that does not end.
+struct busy_pair {
+    explicit busy_pair(const std::wstring& in, const std::wstring& out = L"NUL")
+        : a(a_with(name, in)), b(b_with(name, out)) {
+        REQUIRE(a.wait_for_output("A: a consumer is there\n"));
+        REQUIRE(b.wait_for_output("B: the producer is there\n"));
+    }
+
+    std::wstring name = ipc::test::unique_suffix();
+    program a;
+    program b;
+};
+
+// What A creates, made by this test: a producer that says whatever it likes.
+class fake_producer {
+public:
+    explicit fake_producer(DWORD bytes = protocol::memory_bytes, DWORD flags = 0) {
+        mapping_.reset(CreateFileMappingW(INVALID_HANDLE_VALUE, security_.get(),
+                                          PAGE_READWRITE | flags, 0, bytes,
+                                          named(protocol::memory_name).c_str()));
+        memory_ = static_cast<char*>(MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, 0, 0));
+        REQUIRE(memory_ != nullptr);
+        if (bytes == protocol::memory_bytes && flags == 0) {
+            header() = {.producer_id = GetCurrentProcessId()};
+        }
+    }
+    ~fake_producer() { UnmapViewOfFile(memory_); }
+    fake_producer(const fake_producer&) = delete;
+    fake_producer& operator=(const fake_producer&) = delete;
+
+    const std::wstring& name() const { return name_; }
+    char* block() const { return memory_ + protocol::block_start; }
+    protocol::block_header& header() const {
+        return *reinterpret_cast<protocol::block_header*>(block());
+    }
+
+    // From now on B can find it.
+    void open_shop() {
+        empty_.reset(
+            CreateEventW(security_.get(), FALSE, FALSE, named(protocol::block_empty_name).c_str()));
+        full_.reset(
+            CreateEventW(security_.get(), FALSE, FALSE, named(protocol::block_full_name).c_str()));
+    }
+
+    void put(std::string_view line, bool is_end = false) const {
+        line.copy(block() + protocol::first_half, line.size());
+        header().offset = protocol::first_half;
+        header().size = line.size();
+        header().total += line.size();
+        header().is_end = is_end ? 1 : 0;
+        set_full();
+    }
+    void set_full() const { SetEvent(full_.get()); }
+    bool wait_for_empty(DWORD limit_ms = ipc::test::default_limit_ms) const {
+        return WaitForSingleObject(empty_.get(), limit_ms) == WAIT_OBJECT_0;
+    }
+
+private:
+    std::wstring named(const wchar_t* base) const { return ipc::object_name(base, name_); }
+
+    std::wstring name_ = ipc::test::unique_suffix();
+    ipc::user_only_security security_;
+    ipc::unique_handle mapping_;
+    char* memory_ = nullptr;
+    ipc::unique_handle empty_;
+    ipc::unique_handle full_;
+};
+
+// What B opens, opened by this test: a consumer that does whatever it likes.
+class fake_consumer {
+public:
+    explicit fake_consumer(const std::wstring& name) { // A must have printed its first line
+        const auto named = [&](const wchar_t* base) { return ipc::object_name(base, name); };
+        full_.reset(OpenEventW(SYNCHRONIZE, FALSE, named(protocol::block_full_name).c_str()));
+        empty_.reset(
+            OpenEventW(EVENT_MODIFY_STATE, FALSE, named(protocol::block_empty_name).c_str()));
+        mapping_.reset(
+            OpenFileMappingW(FILE_MAP_WRITE, FALSE, named(protocol::memory_name).c_str()));
+        REQUIRE(full_);
+        REQUIRE(empty_);
+        REQUIRE(mapping_);
+    }
+    void come(DWORD process_id) const {
+        void* view = MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, 0, sizeof(LONG));
+        REQUIRE(view != nullptr);
+        *static_cast<LONG*>(view) = static_cast<LONG>(process_id);
+        UnmapViewOfFile(view);
+        set_empty();
+    }
+    void set_empty() const { SetEvent(empty_.get()); }
+    bool wait_for_full() const {
+        return WaitForSingleObject(full_.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0;
+    }
+
+private:
+    ipc::unique_handle mapping_;
+    ipc::unique_handle full_;
+    ipc::unique_handle empty_;
+};
+
+constexpr auto taken = "A: the name is taken: ";
+constexpr auto consumer_ended = "A: the consumer ended before it had taken everything";
+constexpr auto producer_died = "B: the producer died: the output is incomplete";
+constexpr auto wrong_header = "B: the producer's header is wrong: the output is incomplete";
+
+} // namespace
+
+TEST_CASE("200 MB arrive unchanged and memory stays flat") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    const std::wstring out = folder.file(L"out.bin");
+    ipc::test::write_random_file(in, 200'000'000);
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name, in));
+    program b(b_with(name, out));
+    check_succeeded(a, "A: the consumer has taken all 200000000 bytes");
+    check_succeeded(b, "B: the stream ended after 200000000 bytes");
+    CHECK(ipc::test::same_content(in, out));
+    CHECK(ipc::test::peak_memory_bytes(a.process()) < 20 << 20);
+    CHECK(ipc::test::peak_memory_bytes(b.process()) < 20 << 20);
+}
+
+TEST_CASE("Every size arrives unchanged, also none, and just what a half holds") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    const std::wstring out = folder.file(L"out.bin");
+    for (const std::uint64_t size : std::initializer_list<std::uint64_t>{
+             0, 1, protocol::half_bytes - 1, protocol::half_bytes, protocol::half_bytes + 1,
+             2 * protocol::half_bytes, 3 * protocol::half_bytes + 7}) {
+        INFO("size: " << size);
+        ipc::test::write_random_file(in, size, size);
+        std::filesystem::resize_file(in, size); // the generator writes whole numbers
+        const std::wstring name = ipc::test::unique_suffix();
+        program a(a_with(name, in));
+        program b(b_with(name, out));
+        check_succeeded(a, "A: the consumer has taken all " + std::to_string(size) + " bytes");
+        check_succeeded(b, "B: the stream ended after " + std::to_string(size) + " bytes");
+        CHECK(ipc::test::same_content(in, out));
+    }
+}
+
+TEST_CASE("Without --out B shows lines, also one that is cut by a half and one without an end") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.txt");
+    {
+        std::ofstream file(std::filesystem::path(in), std::ios::binary);
+        for (int i = 0; i < 3; ++i) { // as many as a half holds, but for one byte
+            file << std::string(protocol::half_bytes / 3 - 1, static_cast<char>('a' + i)) << '\n';
+        }
+        file << "cut by the end of the half\nno end";
+    }
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name, in));
+    program b(b_with(name));
+    REQUIRE(a.wait());
+    REQUIRE(b.wait());
+    b.wait_for_end_of_output();
+    CHECK_THAT(b.output(), ContainsSubstring("B: | cut by the end of the half\nB: | no end\n"));
+    CHECK(b.exit_code() == 0);
+}
+
+TEST_CASE("The two may be started in either order") {
+    for (const bool a_first : {true, false}) {
+        const std::wstring name = ipc::test::unique_suffix();
+        std::optional<program> a;
+        std::optional<program> b;
+        if (a_first) {
+            a.emplace(a_with(name));
+            REQUIRE(a->wait_for_output("A: waiting for a consumer\n"));
+            b.emplace(b_with(name));
+        } else {
+            b.emplace(b_with(name));
+            CHECK_FALSE(b->wait(200)); // it waits, or is still being started
+            a.emplace(a_with(name));
+        }
+        check_succeeded(*a, "A: the consumer has taken all 108 bytes");
+        check_succeeded(*b, "B: the stream ended after 108 bytes");
+    }
+}
+
+TEST_CASE("A name can be used again at once, as nothing is left of it") {
+    const std::wstring name = ipc::test::unique_suffix();
+    for (int i = 0; i < 5; ++i) {
+        program a(a_with(name));
+        program b(b_with(name));
+        check_succeeded(a, "A: the consumer has taken all 108 bytes");
+        check_succeeded(b, "B: the stream ended after 108 bytes");
+    }
+}
+
+TEST_CASE("Without a partner both end within their limit and say what to start") {
+    program a(a_with(ipc::test::unique_suffix()));
+    const std::wstring name = ipc::test::unique_suffix();
+    program b(b_with(name));
+    CHECK_FALSE(a.wait(5'000));
+    CHECK_FALSE(b.wait(0));
+    check_failed(a, "A: no consumer came: start processB");
+    check_failed(b, "B: no producer at Local\\ipc_demos.06.block_full.");
+    CHECK_THAT(b.error_output(), EndsWith(": start processA\n"));
+}
+
+TEST_CASE("A partner that lives but does nothing is not waited for without end") {
+    fake_producer producer;
+    producer.open_shop();
+    program b(b_with(producer.name()));
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name));
+    REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
+    const fake_consumer consumer(name);
+    consumer.come(GetCurrentProcessId());
+    REQUIRE(consumer.wait_for_full());
+    CHECK_FALSE(a.wait(12'000)); // patience with a slow one
+    CHECK_FALSE(b.wait(0));
+    check_failed(a, "A: the consumer takes nothing");
+    check_failed(b, "B: the producer is there, but sends nothing");
+}
+
+TEST_CASE("A second A says that the name is taken and disturbs nobody") {
+    const std::wstring name = ipc::test::unique_suffix();
+    program first(a_with(name));
+    REQUIRE(first.wait_for_output("A: waiting for a consumer\n"));
+    program second(a_with(name));
+    check_failed(second, taken);
+    CHECK(second.output().empty());
+    program b(b_with(name));
+    check_succeeded(first, "A: the consumer has taken all 108 bytes");
+    check_succeeded(b, "B: the stream ended after 108 bytes");
+}
+
+TEST_CASE("The name stays taken as long as anybody holds one of the objects") {
+    const std::wstring name = ipc::test::unique_suffix();
+    std::optional<program> first(a_with(name));
+    REQUIRE(first->wait_for_output("A: waiting for a consumer\n"));
+    std::optional<fake_consumer> consumer(name);
+    first->kill();
+    REQUIRE(first->wait());
+    program second(a_with(name));
+    check_failed(second, taken);
+    consumer.reset();
+    program third(a_with(name));
+    REQUIRE(third.wait_for_output("A: waiting for a consumer\n"));
+}
+
+TEST_CASE("A second B is refused and disturbs nobody") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    const std::wstring out = folder.file(L"out.bin");
+    ipc::test::write_random_file(in, 8 * protocol::half_bytes);
+    busy_pair pair(endless_file(folder));
+    for (int i = 0; i < 5; ++i) {
+        program second(b_with(pair.name, L"NUL"));
+        check_failed(second, "B: the producer has a consumer already");
+    }
+    CHECK_FALSE(pair.a.wait(0));
+    CHECK_FALSE(pair.b.wait(0));
+}
+
+TEST_CASE("Of many Bs that come at once exactly one is taken") {
+    const std::wstring name = ipc::test::unique_suffix();
+    std::vector<std::unique_ptr<program>> all;
+    for (int i = 0; i < 6; ++i) {
+        all.push_back(std::make_unique<program>(b_with(name)));
+    }
+    program a(a_with(name));
+    check_succeeded(a, "A: the consumer has taken all 108 bytes");
+    int taken_in = 0;
+    for (const auto& b : all) {
+        REQUIRE(b->wait());
+        b->wait_for_end_of_output();
+        taken_in += b->exit_code() == 0 ? 1 : 0;
+        CHECK(ipc::test::lines_of(b->error_output()).size() == b->exit_code());
+    }
+    CHECK(taken_in == 1);
+}
+
+TEST_CASE("B ends and says that its output is incomplete when A is killed, at any moment") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = endless_file(folder);
+    std::mt19937 random(60);
+    for (int i = 0; i < 20; ++i) {
+        busy_pair pair(in);
+        CHECK_FALSE(pair.a.wait(random() % 30));
+        pair.a.kill();
+        check_failed(pair.b, producer_died);
+        CHECK_THAT(pair.b.output(), !ContainsSubstring("the stream ended"));
+    }
+}
+
+TEST_CASE("A ends and says so when B is killed, at any moment") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = endless_file(folder);
+    std::mt19937 random(61);
+    for (int i = 0; i < 20; ++i) {
+        busy_pair pair(in);
+        CHECK_FALSE(pair.b.wait(random() % 30));
+        pair.b.kill();
+        check_failed(pair.a, consumer_ended);
+        CHECK_THAT(pair.a.output(), !ContainsSubstring("has taken all"));
+    }
+}
+
+TEST_CASE("A notices at once that B died while it held the block") {
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name));
+    REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
+    program victim({helper, L"hang"}); // stands for B, which this test plays
+    REQUIRE(victim.wait_for_output("hanging\n"));
+    const fake_consumer consumer(name);
+    consumer.come(victim.id());
+    REQUIRE(consumer.wait_for_full());
+    CHECK_FALSE(a.wait(300));
+    victim.kill();
+    CHECK(a.wait(5'000)); // far less than its patience with a living one
+    check_failed(a, consumer_ended);
+}
+
+TEST_CASE("A notices that B died with everything but its last word") {
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name));
+    REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
+    program victim({helper, L"hang"});
+    REQUIRE(victim.wait_for_output("hanging\n"));
+    const fake_consumer consumer(name);
+    consumer.come(victim.id());
+    for (int block = 0; block < 3; ++block) {
+        REQUIRE(consumer.wait_for_full());
+        consumer.set_empty();
+    }
+    REQUIRE(consumer.wait_for_full()); // the end of the stream
+    CHECK_FALSE(a.wait(300));
+    victim.kill();
+    check_failed(a, consumer_ended);
+}
+
+TEST_CASE("B notices at once that A died") {
+    program victim({helper, L"hang"}); // stands for A, which this test plays
+    REQUIRE(victim.wait_for_output("hanging\n"));
+    fake_producer producer;
+    producer.header().producer_id = victim.id();
+    producer.open_shop();
+    program b(b_with(producer.name()));
+    REQUIRE(producer.wait_for_empty());
+    producer.put("one line\n");
+    REQUIRE(producer.wait_for_empty());
+    CHECK_FALSE(b.wait(300));
+    victim.kill();
+    CHECK(b.wait(5'000));
+    check_failed(b, producer_died);
+    CHECK_THAT(b.output(), EndsWith("B: | one line\n"));
+}
+
+TEST_CASE("B takes what A handed over before it died, and only then ends") {
+    for (const bool is_end : {false, true}) {
+        program victim({helper, L"hang"});
+        REQUIRE(victim.wait_for_output("hanging\n"));
+        fake_producer producer;
+        producer.header().producer_id = victim.id();
+        producer.open_shop();
+        producer.put("the last block\n", is_end);
+        victim.kill();
+        REQUIRE(victim.wait()); // its process object exists as long as victim has a handle to it
+        program b(b_with(producer.name()));
+        if (is_end) {
+            check_succeeded(b, "B: the stream ended after 15 bytes");
+        } else {
+            check_failed(b, producer_died);
+        }
+        CHECK_THAT(b.output(), ContainsSubstring("B: | the last block\n"));
+    }
+}
+
+TEST_CASE("B believes no number that a producer writes") {
+    const auto block = std::uint64_t{protocol::block_bytes};
+    constexpr auto layout = "B: the producer uses another layout of the shared memory";
+    const std::vector<std::pair<protocol::block_header, std::string>> lies = {
+        {{.magic = 0}, layout},
+        {{.version = 2}, layout},
+        {{.producer_id = 0}, "B: OpenProcess failed: "},
+        {{.size = 1ull << 32, .total = 1ull << 32}, wrong_header},
+        {{.size = block + 1, .total = block + 1}, wrong_header},
+        {{.offset = 1, .size = block, .total = block}, wrong_header},
+        {{.offset = block + 1}, wrong_header},
+        {{.offset = protocol::first_half, .size = ~0ull, .total = ~0ull}, wrong_header},
+        {{.offset = ~0ull, .size = 1, .total = 1}, wrong_header},
+        {{.offset = protocol::first_half, .size = 10, .total = 20}, wrong_header},
+        {{.is_end = 1, .total = 1}, wrong_header},
+    };
+    for (const auto& [lie, line] : lies) {
+        INFO("offset: " << lie.offset << ", size: " << lie.size << ", total: " << lie.total);
+        fake_producer producer;
+        const DWORD id = producer.header().producer_id;
+        producer.header() = lie;
+        if (!line.starts_with("B: OpenProcess")) {
+            producer.header().producer_id = id;
+        }
+        producer.open_shop();
+        producer.set_full();
+        program b(b_with(producer.name(), L"NUL"));
+        check_failed(b, line);
+    }
+}
+
+TEST_CASE("B refuses memory that is too small, only reserved, or no memory at all") {
+    {
+        fake_producer producer(protocol::block_start);
+        producer.open_shop();
+        program b(b_with(producer.name()));
+        check_failed(b, "B: MapViewOfFile failed: ");
+    }
+    {
+        fake_producer producer(protocol::memory_bytes, SEC_RESERVE);
+        producer.open_shop();
+        program b(b_with(producer.name()));
+        check_failed(b, "B: the producer shares too little memory");
+    }
+    {
+        const std::wstring name = ipc::test::unique_suffix();
+        const ipc::unique_handle event(CreateMutexW(
+            nullptr, FALSE, ipc::object_name(protocol::block_full_name, name).c_str()));
+        program b(b_with(name));
+        check_failed(b, "B: OpenEventW failed: ERROR_INVALID_HANDLE (6)");
+    }
+}
+
+TEST_CASE("B is safe from a producer that changes the size all the time") {
+    for (int i = 0; i < 10; ++i) {
+        fake_producer producer;
+        producer.open_shop();
+        program b(b_with(producer.name(), L"NUL"));
+        REQUIRE(producer.wait_for_empty());
+        std::jthread liar([&](const std::stop_token& stop) {
+            auto* size = static_cast<volatile std::uint64_t*>(&producer.header().size);
+            while (!stop.stop_requested()) {
+                *size = 1ull << 32;
+                *size = 0;
+            }
+        });
+        const ULONGLONG end = GetTickCount64() + 300;
+        while (GetTickCount64() < end && !b.wait(0)) {
+            producer.set_full();
+            producer.wait_for_empty(10);
+        }
+        liar.request_stop();
+        liar.join();
+        if (!b.wait(0)) { // it has never seen the lie
+            producer.header().size = 1ull << 32;
+            producer.set_full();
+        }
+        check_failed(b, wrong_header);
+    }
+}
+
+TEST_CASE("A refuses a consumer that has no process") {
+    const std::wstring name = ipc::test::unique_suffix();
+    for (const DWORD id : {0ul, 0xFFFFFFFFul}) {
+        program a(a_with(name));
+        REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
+        const fake_consumer consumer(name);
+        consumer.come(id);
+        check_failed(a, "A: OpenProcess failed: ERROR_INVALID_PARAMETER (87)");
+    }
+}
+
+TEST_CASE("B's view of the block is read-only, and it has no other") {
+    fake_producer producer;
+    producer.open_shop();
+    program b(b_with(producer.name()));
+    REQUIRE(producer.wait_for_empty());
+    const ipc::unique_handle process(OpenProcess(PROCESS_QUERY_INFORMATION, FALSE, b.id()));
+    std::vector<std::pair<DWORD, SIZE_T>> views;
+    MEMORY_BASIC_INFORMATION memory{};
+    const char* address = nullptr;
+    while (VirtualQueryEx(process.get(), address, &memory, sizeof memory) == sizeof memory) {
+        if (memory.Type == MEM_MAPPED &&
+            (memory.RegionSize == protocol::block_bytes || memory.Protect == PAGE_READWRITE)) {
+            views.emplace_back(memory.Protect, memory.RegionSize);
+        }
+        address = static_cast<const char*>(memory.BaseAddress) + memory.RegionSize;
+    }
+    CHECK(std::ranges::count(views,
+                             std::pair<DWORD, SIZE_T>(PAGE_READONLY, protocol::block_bytes)) == 1);
+    CHECK(std::ranges::count_if(views, [](const auto& view) {
+              return view.first != PAGE_READONLY && view.second >= protocol::block_bytes;
+          }) == 0);
+}
+
+TEST_CASE("Neither side takes more handles as the stream goes on") {
+    const ipc::test::temporary_folder folder;
+    busy_pair pair(endless_file(folder));
+    CHECK_FALSE(pair.a.wait(200));
+    const DWORD a_before = ipc::test::handle_count(pair.a.process());
+    const DWORD b_before = ipc::test::handle_count(pair.b.process());
+    CHECK_FALSE(pair.a.wait(500));
+    CHECK(ipc::test::handle_count(pair.a.process()) <= a_before);
+    CHECK(ipc::test::handle_count(pair.b.process()) <= b_before);
+}
+
+TEST_CASE("Ctrl+C ends a waiting A in order") {
+    program a(a_with(ipc::test::unique_suffix()));
+    REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
+    a.press_ctrl_c();
+    check_succeeded(a, "A: stopped by Ctrl+C");
+}
+
+TEST_CASE("Ctrl+C ends a streaming A in order, and B knows that something is missing") {
+    const ipc::test::temporary_folder folder;
+    busy_pair pair(endless_file(folder));
+    pair.a.press_ctrl_c();
+    check_succeeded(pair.a, "A: stopped by Ctrl+C");
+    check_failed(pair.b, producer_died);
+}
+
+TEST_CASE("Ctrl+C ends B, which says that its output is incomplete, and A notices") {
+    const ipc::test::temporary_folder folder;
+    busy_pair pair(endless_file(folder));
+    pair.b.press_ctrl_c();
+    check_failed(pair.b, "B: stopped by Ctrl+C: the output is incomplete");
+    check_failed(pair.a, consumer_ended);
+}
+
+TEST_CASE("Five pairs at once under different names do not disturb each other") {
+    std::vector<std::unique_ptr<program>> all;
+    for (int i = 0; i < 5; ++i) {
+        const std::wstring name = ipc::test::unique_suffix();
+        all.push_back(std::make_unique<program>(a_with(name)));
+        all.push_back(std::make_unique<program>(b_with(name)));
+    }
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        check_succeeded(*all[i], i % 2 == 0 ? "A: the consumer has taken all 108 bytes"
+                                            : "B: the stream ended after 108 bytes");
+    }
+}
+
+TEST_CASE("A file that cannot be opened is an error before anything is shared") {
+    const ipc::test::result a = run(a_with(ipc::test::unique_suffix(), L"C:\\no such folder\\x"));
+    CHECK(a.exit_code == 1);
+    CHECK(a.output.empty());
+    CHECK_THAT(a.error_output, StartsWith("A: CreateFileW failed: ERROR_PATH_NOT_FOUND (3): "));
+    const ipc::test::result b = run(b_with(ipc::test::unique_suffix(), L"C:\\no such folder\\x"));
+    CHECK(b.exit_code == 1);
+    CHECK(b.output.empty());
+    CHECK_THAT(b.error_output, StartsWith("B: CreateFileW failed: ERROR_PATH_NOT_FOUND (3): "));
+}
+
+TEST_CASE("Wrong usage ends with exit code 2 and one line") {
+    for (const std::wstring& which : {process_a, process_b}) {
+        const std::vector<std::vector<std::wstring>> wrong = {
+            {which, L"--no-such-option"}, {which, L"--name"}, {which, L"unexpected"}};
+        for (const std::vector<std::wstring>& command : wrong) {
+            const ipc::test::result refused = run(command);
+            CHECK(refused.exit_code == 2);
+            CHECK(refused.output.empty());
+            CHECK_THAT(refused.error_output, ContainsSubstring("usage: process"));
+            CHECK(ipc::test::lines_of(refused.error_output).size() == 1);
+        }
+    }
+}
+
+TEST_CASE("--help explains both programs") {
+    for (const std::wstring& which : {process_a, process_b}) {
+        const ipc::test::result help = run({which, L"--help"});
+        CHECK(help.exit_code == 0);
+        CHECK_THAT(help.output, StartsWith("usage: process"));
+        CHECK(help.error_output.empty());
+    }
+}
