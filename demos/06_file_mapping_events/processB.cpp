@@ -23,8 +23,8 @@ constexpr DWORD connect_limit_ms = 10'000; // for a producer to come
 constexpr DWORD retry_pause_ms = 50;       // there is nothing to wait for that tells of a new name
 constexpr DWORD silence_limit_ms = 20'000; // for a producer that is alive to fill a half
 
-ipc::unique_handle open_when_created(const std::wstring& name, DWORD access) {
-    const ULONGLONG end = GetTickCount64() + connect_limit_ms;
+ipc::unique_handle open_when_created(const std::wstring& name, DWORD access, DWORD limit_ms) {
+    const ULONGLONG end = GetTickCount64() + limit_ms;
     for (;;) {
         ipc::unique_handle event(OpenEventW(access, FALSE, name.c_str()));
         if (event) {
@@ -145,9 +145,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
     // A creates block_full last: once it is there, everything is.
-    const auto block_full = open_when_created(name(protocol::block_full_name), SYNCHRONIZE);
+    const auto block_full =
+        open_when_created(name(protocol::block_full_name), SYNCHRONIZE, connect_limit_ms);
     const auto block_empty =
-        open_when_created(name(protocol::block_empty_name), EVENT_MODIFY_STATE);
+        open_when_created(name(protocol::block_empty_name), EVENT_MODIFY_STATE, 0);
     const char* block = map(name(protocol::memory_name), FILE_MAP_READ, protocol::block_start,
                             protocol::block_bytes);
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(block); });

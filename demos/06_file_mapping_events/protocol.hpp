@@ -18,7 +18,6 @@ constexpr auto block_empty_name = L"Local\\ipc_demos.06.block_empty";
 constexpr std::uint32_t magic = 0x36435049; // "IPC6"
 constexpr std::uint32_t version = 1;
 
-// ANCHOR: layout
 // At the start of the block. 32-bit and 64-bit programs see the same: widths are fixed, and a
 // place is an offset, because the block stands at another address in each process.
 struct block_header {
@@ -33,7 +32,6 @@ struct block_header {
 static_assert(sizeof(block_header) == 40 && offsetof(block_header, offset) == 16);
 static_assert(std::is_standard_layout_v<block_header> &&
               std::is_trivially_copyable_v<block_header>);
-// ANCHOR_END: layout
 
 // Offsets in the block, and its size.
 constexpr DWORD half_bytes = 1024 * 1024;
