@@ -168,6 +168,16 @@ public:
         set_empty();
     }
     void set_empty() const { SetEvent(empty_.get()); }
+    std::string block() const {
+        const void* view =
+            MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, protocol::block_start, 0);
+        REQUIRE(view != nullptr);
+        const auto* header = static_cast<const protocol::block_header*>(view);
+        const std::string bytes(static_cast<const char*>(view) + header->offset,
+                                static_cast<std::size_t>(header->size));
+        UnmapViewOfFile(view);
+        return bytes;
+    }
     bool wait_for_full() const {
         return WaitForSingleObject(full_.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0;
     }
@@ -503,15 +513,18 @@ TEST_CASE("B refuses memory that is too small, only reserved, or no memory at al
 }
 
 TEST_CASE("B is safe from a producer that changes the size all the time") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring out = folder.file(L"out.bin");
+    constexpr std::uint64_t lie = 4 * protocol::block_bytes;
     for (int i = 0; i < 10; ++i) {
         fake_producer producer;
         producer.open_shop();
-        program b(b_with(producer.name(), L"NUL"));
+        program b(b_with(producer.name(), out));
         REQUIRE(producer.wait_for_empty());
         std::jthread liar([&](const std::stop_token& stop) {
             auto* size = static_cast<volatile std::uint64_t*>(&producer.header().size);
             while (!stop.stop_requested()) {
-                *size = 1ull << 32;
+                *size = lie;
                 *size = 0;
             }
         });
@@ -523,11 +536,35 @@ TEST_CASE("B is safe from a producer that changes the size all the time") {
         liar.request_stop();
         liar.join();
         if (!b.wait(0)) { // it has never seen the lie
-            producer.header().size = 1ull << 32;
+            producer.header().size = lie;
             producer.set_full();
         }
         check_failed(b, wrong_header);
+        CHECK(ipc::test::read_file(out).empty());
     }
+}
+
+TEST_CASE("A leaves a half alone as long as B has it") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    ipc::test::write_random_file(in, 4 * protocol::half_bytes);
+    const std::string expected = ipc::test::read_file(in);
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name, in));
+    REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
+    const fake_consumer consumer(name);
+    consumer.come(GetCurrentProcessId());
+    std::string received;
+    for (int block = 0; block < 4; ++block) {
+        REQUIRE(consumer.wait_for_full());
+        CHECK_FALSE(a.wait(100)); // time enough for A to read on
+        received += consumer.block();
+        consumer.set_empty();
+    }
+    CHECK(received == expected);
+    REQUIRE(consumer.wait_for_full());
+    consumer.set_empty();
+    check_succeeded(a, "A: the consumer has taken all 4194304 bytes");
 }
 
 TEST_CASE("A refuses a consumer that has no process") {
