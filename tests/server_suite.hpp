@@ -271,7 +271,7 @@ TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else") {
         "A: a client was dropped, its message is too long; requests answered: 1\n";
     server.stop();
     CHECK(ipc::test::count(server.a.output(), line) == 3);
-    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < 40 * ipc::test::mebibyte);
+    CHECK(server.a.peak_memory_bytes() < 40 * ipc::test::mebibyte);
 }
 
 TEST_CASE("B says that it was disconnected for a message of 2 MiB") {
@@ -365,10 +365,10 @@ TEST_CASE("Ten thousand clients that come and go cost neither handles nor memory
     };
     come_and_go(500);
     const DWORD handles = ipc::test::handle_count(server.a.process());
-    const std::uint64_t memory = ipc::test::peak_memory_bytes(server.a.process());
+    const std::uint64_t memory = ipc::test::memory_bytes(server.a.process());
     come_and_go(10'000);
     CHECK(ipc::test::handle_count(server.a.process()) <= handles);
-    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < memory + ipc::test::mebibyte);
+    CHECK(ipc::test::memory_bytes(server.a.process()) < memory + ipc::test::mebibyte);
     server.stop();
     CHECK(ipc::test::count(server.a.output(), "A: a client left; requests answered: 0\n") ==
           10'500);
@@ -384,7 +384,7 @@ TEST_CASE("Clients that once sent 1 MiB do not keep the memory") {
         REQUIRE((client.ask(request) == reply));
         client.ask("short"); // the reply before has been let go of by now
     }
-    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < 32 * ipc::test::mebibyte);
+    CHECK(server.a.peak_memory_bytes() < 32 * ipc::test::mebibyte);
 }
 
 TEST_CASE("Busy clients do not starve the others") {
@@ -437,8 +437,8 @@ TEST_CASE("200 MB pass unchanged, and memory stays flat") {
     REQUIRE(b.wait());
     CHECK(b.exit_code() == 0);
     CHECK(ipc::test::same_content(folder.file(L"out"), folder.file(L"expected")));
-    CHECK(ipc::test::peak_memory_bytes(b.process()) < 32 * ipc::test::mebibyte);
-    CHECK(ipc::test::peak_memory_bytes(server.a.process()) < 32 * ipc::test::mebibyte);
+    CHECK(b.peak_memory_bytes() < 32 * ipc::test::mebibyte);
+    CHECK(server.a.peak_memory_bytes() < 32 * ipc::test::mebibyte);
     CHECK(server.a.wait_for_output("A: a client left; requests answered: 441\n"));
 }
 

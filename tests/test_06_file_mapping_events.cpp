@@ -206,8 +206,8 @@ TEST_CASE("200 MB arrive unchanged and memory stays flat") {
     check_succeeded(a, "A: the consumer has taken all 200000000 bytes");
     check_succeeded(b, "B: the stream ended after 200000000 bytes");
     CHECK(ipc::test::same_content(in, out));
-    CHECK(ipc::test::peak_memory_bytes(a.process()) < 20 << 20);
-    CHECK(ipc::test::peak_memory_bytes(b.process()) < 20 << 20);
+    CHECK(a.peak_memory_bytes() < 20 << 20);
+    CHECK(b.peak_memory_bytes() < 20 << 20);
 }
 
 TEST_CASE("Every size arrives unchanged, also none, and just what a half holds") {
@@ -673,7 +673,7 @@ TEST_CASE("Wrong usage ends with exit code 2 and one line") {
     }
 }
 
-TEST_CASE("--help explains both programs") {
+TEST_CASE("Both programs explain themselves with --help") {
     for (const std::wstring& which : {process_a, process_b}) {
         const ipc::test::result help = run({which, L"--help"});
         CHECK(help.exit_code == 0);

@@ -3,6 +3,7 @@
 // Where A's bytes come from and go to: files, or a built-in text and the screen. No lesson here.
 
 #include "common/error.hpp"
+#include "common/file.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 
@@ -15,16 +16,6 @@
 #include <string_view>
 #include <vector>
 
-inline ipc::unique_handle open_file(const std::wstring& path, DWORD access, DWORD disposition) {
-    // Others may read the file but not write: --in and --out of the same file is refused.
-    ipc::unique_handle file(CreateFileW(path.c_str(), access, FILE_SHARE_READ, nullptr, disposition,
-                                        FILE_ATTRIBUTE_NORMAL, nullptr));
-    if (!file) {
-        ipc::throw_last_error("CreateFileW");
-    }
-    return file;
-}
-
 class byte_source {
 public:
     // The file, or the text if there is no path.
@@ -32,7 +23,7 @@ public:
         LARGE_INTEGER length{};
         length.QuadPart = static_cast<LONGLONG>(text.size());
         if (!path.empty()) {
-            file_ = open_file(path, GENERIC_READ, OPEN_EXISTING);
+            file_ = ipc::open_input(path);
             if (!GetFileSizeEx(file_.get(), &length)) {
                 ipc::throw_last_error("GetFileSizeEx");
             }
@@ -70,18 +61,12 @@ public:
     // The file, or the screen if there is no path.
     explicit byte_sink(const std::wstring& path) {
         if (!path.empty()) {
-            file_ = open_file(path, GENERIC_WRITE, CREATE_ALWAYS);
+            file_ = ipc::create_output(path);
         }
     }
 
     void write(std::string_view bytes) {
-        DWORD written = 0;
-        if (!file_) {
-            lines_.write(bytes);
-        } else if (!WriteFile(file_.get(), bytes.data(), static_cast<DWORD>(bytes.size()), &written,
-                              nullptr)) {
-            ipc::throw_last_error("WriteFile");
-        }
+        file_ ? ipc::write_file(file_.get(), bytes) : lines_.write(bytes);
     }
 
     void finish() { lines_.finish(); }

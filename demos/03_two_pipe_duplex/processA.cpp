@@ -10,9 +10,9 @@
 #include "common/error.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
-#include "demos/03_two_pipe_duplex/files.hpp"
-#include "demos/03_two_pipe_duplex/io_thread.hpp"
-#include "demos/03_two_pipe_duplex/protocol.hpp"
+#include "files.hpp"
+#include "io_thread.hpp"
+#include "protocol.hpp"
 
 namespace {
 

@@ -11,7 +11,7 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
-#include "demos/03_two_pipe_duplex/protocol.hpp"
+#include "protocol.hpp"
 
 #include <algorithm>
 
