@@ -357,9 +357,10 @@ void write_random_file(const std::wstring& path, std::uint64_t bytes, std::uint6
     std::ofstream file(std::filesystem::path(path), std::ios::binary);
     std::mt19937_64 random(seed);
     std::vector<std::uint64_t> chunk(128 * 1024);
-    while (bytes > 0) {
+    for (std::uint64_t done = 0; done < bytes;) {
         std::ranges::generate(chunk, std::ref(random)); // a copy would repeat the first chunk
-        const std::uint64_t size = std::min<std::uint64_t>(bytes, chunk.size() * sizeof chunk[0]);
+        const std::uint64_t size =
+            std::min<std::uint64_t>(bytes - done, chunk.size() * sizeof chunk[0]);
         file.write(reinterpret_cast<const char*>(chunk.data()), static_cast<std::streamsize>(size));
         done += size;
     }
