@@ -50,6 +50,8 @@ template <typename Struct> Struct read_struct(pipe_end& end) {
 
 // A's side.
 inline void serve_bytes(pipe_end& end, std::ofstream& out, HANDLE written) {
+    const auto first = read_struct<announcement>(end);
+    const announcement announced = to_announcement(&first, sizeof first);
     const HANDLE events[] = {end.stop, written};
     // A client that knows nothing of the event is read when the time is over.
     const DWORD signalled = WaitForMultipleObjects(2, events, FALSE, peer_limit_ms);
@@ -59,8 +61,6 @@ inline void serve_bytes(pipe_end& end, std::ofstream& out, HANDLE written) {
     if (signalled == WAIT_OBJECT_0) {
         throw stopped();
     }
-    const auto first = read_struct<announcement>(end);
-    const announcement announced = to_announcement(&first, sizeof first);
     std::vector<char> buffer(byte_pipe_bytes);
     std::uint64_t total = 0;
     // ANCHOR: read_bytes

@@ -51,7 +51,9 @@ void wait_for_client(pipe_end& end) {
     const BOOL done = ConnectNamedPipe(end.pipe.get(), start(end));
     // INFINITE: a server waits until a client comes or somebody presses Ctrl+C.
     const DWORD code = finish(end, done, "ConnectNamedPipe", INFINITE).first;
-    if (code != ERROR_PIPE_CONNECTED) { // a client that was faster than ConnectNamedPipe
+    // A client that was faster than ConnectNamedPipe, and one that is already gone again: what it
+    // sent can still be read.
+    if (code != ERROR_PIPE_CONNECTED && code != ERROR_NO_DATA) {
         check(code, "ConnectNamedPipe");
     }
 }
@@ -84,8 +86,8 @@ message_facts read_message(pipe_end& end, std::vector<char>& message) {
             check(GetLastError(), "PeekNamedPipe");
         }
         const bool fits = facts.bytes + left <= max_message_bytes; // the sender chose the length
-        message.resize(fits ? facts.bytes + left : discard_bytes);
-        kept = fits ? facts.bytes : 0;
+        kept = fits ? static_cast<std::size_t>(facts.bytes) : 0;
+        message.resize(fits ? kept + left : discard_bytes);
     }
     // ANCHOR_END: read_message
 }

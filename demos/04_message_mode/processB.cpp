@@ -77,8 +77,7 @@ void check_type(HANDLE pipe, bool byte) {
 void send(pipe_end& end, const void* bytes, std::size_t size) {
     const BOOL done =
         WriteFile(end.pipe.get(), bytes, static_cast<DWORD>(size), nullptr, start(end));
-    const auto [code, written] = finish(end, done, "WriteFile");
-    check(code, "WriteFile");
+    check(finish(end, done, "WriteFile").first, "WriteFile");
 }
 
 answer read_answer(pipe_end& end) {
