@@ -23,7 +23,6 @@ namespace {
 
 const std::wstring process_a = program_path(L"04_message_mode", L"processA.exe");
 const std::wstring process_b = program_path(L"04_message_mode", L"processB.exe");
-constexpr std::uint64_t mebibyte = 1024 * 1024;
 
 // One A with a name of its own, and what is needed to meet it.
 struct server {
@@ -82,7 +81,7 @@ void check_one_line(program& one, std::string_view text) {
 
 void write_file(const std::wstring& path, std::string_view bytes) {
     std::ofstream file(std::filesystem::path(path), std::ios::binary);
-    file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    file << bytes;
     REQUIRE(file.flush());
 }
 
@@ -101,7 +100,7 @@ std::uint64_t write_random_lines(const std::wstring& path, std::uint64_t total) 
         }
         std::ranges::replace(line, '\n', '\r');
         line += '\n';
-        file.write(line.data(), static_cast<std::streamsize>(line.size()));
+        file << line;
         total -= line.size();
         line.clear();
     }
@@ -608,9 +607,8 @@ TEST_CASE("The end of the other process is noticed through a byte-type pipe as w
         const server s({L"--byte"});
         program b(s.b({L"--byte", L"--in", endless_file()}));
         REQUIRE(s.a->wait_for_output("A: read 1: "));
-        program& killed = kill_a ? *s.a : b;
         program& other = kill_a ? b : *s.a;
-        killed.kill();
+        (kill_a ? *s.a : b).kill();
         REQUIRE(other.wait());
         REQUIRE(other.wait_for_end_of_output());
         CHECK(other.exit_code() == 1);

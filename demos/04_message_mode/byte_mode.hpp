@@ -63,7 +63,6 @@ inline void serve_bytes(pipe_end& end, std::ofstream& out, HANDLE written) {
     }
     std::vector<char> buffer(byte_pipe_bytes);
     std::uint64_t total = 0;
-    // ANCHOR: read_bytes
     for (std::uint64_t reads = 1; total < announced.bytes; ++reads) {
         const DWORD received = read_bytes(end, buffer.data(), buffer.size());
         total += received;
@@ -73,7 +72,6 @@ inline void serve_bytes(pipe_end& end, std::ofstream& out, HANDLE written) {
         }
         out.write(buffer.data(), received);
     }
-    // ANCHOR_END: read_bytes
     if (total > announced.bytes) {
         throw std::runtime_error("the client sent more than it announced");
     }

@@ -1,6 +1,6 @@
 #pragma once
 
-// Where B's messages come from, the lines of a file or of the built-in text, and where A keeps them.
+// Where B's messages come from, the lines of a file or of a built-in text, and where A keeps them.
 
 #include "common/text.hpp"
 #include "protocol.hpp"
@@ -16,13 +16,13 @@ namespace message_mode {
 
 // One write takes one buffer, so B holds a line in memory. A refuses far shorter ones; this limit
 // is B's own.
-constexpr std::uint64_t longest_line_bytes = 64 * 1024 * 1024;
+constexpr std::uint64_t longest_line_bytes = 64 * mebibyte;
 
 inline std::unique_ptr<std::istream> open_messages(const std::wstring& path) {
     if (path.empty()) {
         return std::make_unique<std::istringstream>("hello\n\n" + std::string(buffer_bytes, 'x') +
                                                     '\n' + std::string(10'000, 'y') + '\n' +
-                                                    std::string(1024 * 1024, 'z') + '\n');
+                                                    std::string(mebibyte, 'z') + '\n');
     }
     auto file = std::make_unique<std::ifstream>(std::filesystem::path(path), std::ios::binary);
     if (!*file) {
@@ -35,7 +35,7 @@ inline std::unique_ptr<std::istream> open_messages(const std::wstring& path) {
 // a line of any length into memory.
 inline announcement survey(std::istream& lines) {
     announcement all{version, 0, 0, 0};
-    std::vector<char> chunk(64 * 1024);
+    std::vector<char> chunk(pipe_bytes);
     std::uint64_t line_bytes = 0;
     bool in_line = false; // a last line without a line break counts, if there is anything in it
     do {

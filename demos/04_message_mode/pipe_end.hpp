@@ -50,8 +50,8 @@ inline std::pair<DWORD, DWORD> finish(pipe_end& end, BOOL succeeded, const char*
     DWORD bytes = 0;
     DWORD signalled = WAIT_OBJECT_0;
     DWORD wait_code = ERROR_SUCCESS;
-    const HANDLE events[] = {end.done.get(), end.stop};
     if (code == ERROR_IO_PENDING) {
+        const HANDLE events[] = {end.done.get(), end.stop};
         signalled = WaitForMultipleObjects(end.stop ? 2 : 1, events, FALSE, limit_ms);
         if (signalled != WAIT_OBJECT_0) {
             wait_code = GetLastError();          // means something for WAIT_FAILED only

@@ -1,9 +1,9 @@
 // Demo 04, process B: sends messages, each with one WriteFile, and reads A's answer to each.
 //
-// Without options: a short message, an empty one, one that is exactly as long as A's buffer, a longer
-// one, and one of 1 MiB. With --in FILE each line is a message, of any bytes but the line break. With
-// --byte B writes everything first and reads one answer: without boundaries there is nothing that an
-// answer could belong to.
+// Without options: a short message, an empty one, one exactly as long as A's buffer, a longer one,
+// and one of 1 MiB. With --in FILE each line is a message, of any bytes but the line break. With
+// --byte B writes everything first and reads one answer: without boundaries there is nothing that
+// an answer could belong to.
 //
 // Run: processB [--byte] [--in FILE] [--name SUFFIX]
 
@@ -54,7 +54,8 @@ ipc::unique_handle connect(const std::wstring& name) {
 }
 
 // ANCHOR: read_mode
-// Message type is the server's choice. How to read is each end's own, and a client begins with bytes.
+// The type of the pipe is the server's choice; how to read is each end's own. A client begins with
+// bytes, and would get two answers in one read if both were there.
 void read_as_messages(HANDLE pipe) {
     DWORD mode = PIPE_READMODE_MESSAGE;
     if (!SetNamedPipeHandleState(pipe, &mode, nullptr, nullptr)) {

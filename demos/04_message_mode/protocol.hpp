@@ -14,8 +14,9 @@ namespace message_mode {
 constexpr auto pipe_name = L"\\\\.\\pipe\\ipc_demos.04.messages";
 constexpr auto written_name = L"Local\\ipc_demos.04.written"; // an event, for --byte only
 
-constexpr DWORD buffer_bytes = 4096;                          // A's first read of every message
-constexpr std::uint64_t max_message_bytes = 16 * 1024 * 1024; // A refuses a longer one
+constexpr std::uint64_t mebibyte = 1'048'576;
+constexpr DWORD buffer_bytes = 4096;                       // A's first read of every message
+constexpr std::uint64_t max_message_bytes = 16 * mebibyte; // A refuses a longer one
 constexpr DWORD byte_pipe_bytes = 2 * 1024 * 1024; // with --byte, what B can write before A reads
 constexpr DWORD pipe_bytes =
     64 * 1024; // what the pipe holds in each direction; not a limit on messages
