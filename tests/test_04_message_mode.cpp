@@ -384,6 +384,8 @@ TEST_CASE("A message of 64 MiB is dropped without being kept, and the next one a
     check_memory(ipc::test::peak_memory_bytes(s.a->process()), 20 * mebibyte);
     pipe.reset();
     CHECK(s.end() == 0);
+    // 4 KiB and then 256 KiB at a time: A never had room for all of it.
+    CHECK_THAT(s.a->output(), ContainsSubstring(": 67108864 bytes, reads: 257, refused"));
 }
 
 TEST_CASE("Nobody waits longer than the limit: silent clients, unread answers, missing servers") {
