@@ -181,11 +181,20 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
 
     std::wstring command = command_line(arguments);
     PROCESS_INFORMATION started{};
-    // Suspended until it is in the job, so that no child of it can escape.
-    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE,
-                        EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED | options.creation_flags,
-                        nullptr, nullptr, &startup.StartupInfo, &started)) {
-        throw_last_error("CreateProcessW");
+    const auto create_process = [&] {
+        // Suspended until it is in the job, so that no child of it can escape.
+        const DWORD flags =
+            EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED | options.creation_flags;
+        return CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, flags, nullptr,
+                              nullptr, &startup.StartupInfo, &started);
+    };
+    // Wine has been seen to fail here with ERROR_INTERNAL_ERROR, once in some thousand processes
+    // and for no reason that lies with the program, while others were being terminated.
+    int tries_left = 3;
+    while (!create_process()) {
+        if (GetLastError() != ERROR_INTERNAL_ERROR || --tries_left == 0) {
+            throw_last_error("CreateProcessW");
+        }
     }
     process_.reset(started.hProcess);
     const unique_handle main_thread(started.hThread);

@@ -25,9 +25,11 @@ function(run_tests)
         string(SUBSTRING "${selected}" 0 2 number)
         set(filter --tests-regex "^${number}: ")
     endif()
+    # Many tests wait for a time limit of a program, and leave the processors to others.
+    math(EXPR jobs "2 * ${cores}")
     file(REMOVE "${results}")
     execute_process(
-        COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" -C "${CONFIG}" -j ${cores}
+        COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" -C "${CONFIG}" -j ${jobs}
             --output-on-failure --no-tests=error --output-junit "${results}" ${filter}
         RESULT_VARIABLE result)
     if(NOT result EQUAL 0)
