@@ -399,6 +399,10 @@ std::string read_file(const std::wstring& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+bool is_wine() {
+    return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != nullptr;
+}
+
 std::wstring unique_suffix() {
     static std::atomic<int> calls = 0;
     return L"test" + std::to_wstring(GetCurrentProcessId()) + L"_" + std::to_wstring(++calls);

@@ -159,6 +159,9 @@ bool same_content(const std::wstring& first, const std::wstring& second);
 // The whole file; empty if there is none.
 std::string read_file(const std::wstring& path);
 
+// Whether the tests run under Wine, so that one that Wine cannot pass is skipped with the reason.
+bool is_wine();
+
 // A suffix for --name that no other test uses at the same time.
 std::wstring unique_suffix();
 

@@ -557,6 +557,22 @@ TEST_CASE("A second server on the same name says that it is taken") {
     CHECK(client.ask("still here") == "STILL HERE");
 }
 
+// ANCHOR: skipped
+TEST_CASE("A server does not join a pipe of which somebody else has made the first instance") {
+    if (ipc::test::is_wine()) {
+        SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
+    }
+    // ANCHOR_END: skipped
+    const std::wstring suffix = ipc::test::unique_suffix();
+    const ipc::unique_handle squatter(
+        CreateNamedPipeW((tested.pipe + L"." + suffix).c_str(), PIPE_ACCESS_DUPLEX,
+                         PIPE_TYPE_MESSAGE, PIPE_UNLIMITED_INSTANCES, 4096, 4096, 0, nullptr));
+    REQUIRE(squatter);
+    const ipc::test::result refused = ipc::test::run(running_server::command({}, suffix));
+    CHECK(refused.exit_code == 1);
+    CHECK_THAT(refused.error_output, ContainsSubstring("the name is taken"));
+}
+
 TEST_CASE("The server ends after --clients N") {
     running_server server({L"--clients", L"2"});
     CHECK(ipc::test::run(server.client({L"one"})).output == "B: ONE\n");

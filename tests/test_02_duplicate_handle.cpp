@@ -32,10 +32,6 @@ std::wstring pipe_name(const std::wstring& suffix) {
     return ipc::object_name(duplicate_handle::control_pipe_name, suffix);
 }
 
-bool is_wine() {
-    return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != nullptr;
-}
-
 // The end of a program that failed: by itself, with exit code 1 and this one line.
 void check_failed(ipc::test::program& failed, const std::string& line) {
     REQUIRE(failed.wait());
@@ -236,10 +232,12 @@ TEST_CASE("A second A under the same name says that the name is taken") {
     CHECK(run({process_b, L"--name", first.suffix}).exit_code == 0);
 }
 
+// ANCHOR: skipped
 TEST_CASE("A name that another program serves already is taken, whatever its instances") {
-    if (is_wine()) {
+    if (ipc::test::is_wine()) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
+    // ANCHOR_END: skipped
     const std::wstring suffix = ipc::test::unique_suffix();
     const ipc::unique_handle other(CreateNamedPipeW(pipe_name(suffix).c_str(), PIPE_ACCESS_DUPLEX,
                                                     PIPE_TYPE_MESSAGE, 2, 4096, 4096, 0, nullptr));

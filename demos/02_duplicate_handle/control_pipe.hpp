@@ -168,15 +168,6 @@ inline message receive(const control_pipe& control, kind expected) {
     return received;
 }
 
-inline ipc::unique_handle create_file(const std::wstring& path) {
-    ipc::unique_handle file(CreateFileW(path.c_str(), GENERIC_WRITE, FILE_SHARE_READ, nullptr,
-                                        CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
-    if (!file) {
-        ipc::throw_last_error("CreateFileW");
-    }
-    return file;
-}
-
 // Runs work on this thread. A read from an anonymous pipe cannot wait for a stop event as well, so a
 // second thread cancels it, and the read fails with ERROR_OPERATION_ABORTED.
 template <typename Work> auto cancelled_by(HANDLE stop, const Work& work) {

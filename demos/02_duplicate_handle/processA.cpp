@@ -7,6 +7,7 @@
 // Run: processA [--name SUFFIX] [--out FILE], and processB beside it
 
 #include "common/arguments.hpp"
+#include "common/file.hpp"
 #include "common/stop.hpp"
 #include "common/text.hpp"
 #include "control_pipe.hpp"
@@ -74,12 +75,8 @@ std::uint64_t read_to_end(HANDLE read_end, HANDLE file) {
     std::uint64_t total = 0;
     DWORD received = 0;
     while (ReadFile(read_end, buffer.data(), buffer_bytes, &received, nullptr)) {
-        DWORD written = 0;
-        if (file == nullptr) {
-            lines.write({buffer.data(), received});
-        } else if (!WriteFile(file, buffer.data(), received, &written, nullptr)) {
-            ipc::throw_last_error("WriteFile");
-        }
+        const std::string_view bytes(buffer.data(), received);
+        file == nullptr ? lines.write(bytes) : ipc::write_file(file, bytes);
         total += received;
     }
     if (GetLastError() != ERROR_BROKEN_PIPE) {
@@ -137,7 +134,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--out", &out}});
     const std::wstring name = ipc::object_name(control_pipe_name, suffix);
     const control_pipe control = create_control_pipe(name, ipc::ctrl_c_event());
-    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : create_file(out);
+    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : ipc::create_output(out);
     ipc::print_line("A: waiting for B");
     wait_for_client(control);
     receive(control, kind::hello);

@@ -7,6 +7,7 @@
 // Run: processB [--name SUFFIX] [--in FILE], and processA beside it
 
 #include "common/arguments.hpp"
+#include "common/file.hpp"
 #include "common/text.hpp"
 #include "control_pipe.hpp"
 
@@ -98,14 +99,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     std::wstring in;
     ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--in", &in}});
-    ipc::unique_handle file;
-    if (!in.empty()) {
-        file.reset(CreateFileW(in.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
-                               FILE_FLAG_SEQUENTIAL_SCAN, nullptr));
-        if (!file) {
-            ipc::throw_last_error("CreateFileW");
-        }
-    }
+    const ipc::unique_handle file = in.empty() ? ipc::unique_handle() : ipc::open_input(in);
     const control_pipe control = open_control_pipe(ipc::object_name(control_pipe_name, suffix));
     ipc::print_line("B: found A");
     converse(control, file ? file.get() : nullptr);
