@@ -565,7 +565,7 @@ TEST_CASE("A server does not join a pipe of which somebody else has made the fir
     // ANCHOR_END: skipped
     const std::wstring suffix = ipc::test::unique_suffix();
     const ipc::unique_handle squatter(
-        CreateNamedPipeW((tested.pipe + L"." + suffix).c_str(), PIPE_ACCESS_DUPLEX,
+        CreateNamedPipeW((ipc::test::tested.pipe + L"." + suffix).c_str(), PIPE_ACCESS_DUPLEX,
                          PIPE_TYPE_MESSAGE, PIPE_UNLIMITED_INSTANCES, 4096, 4096, 0, nullptr));
     REQUIRE(squatter);
     const ipc::test::result refused = ipc::test::run(running_server::command({}, suffix));
