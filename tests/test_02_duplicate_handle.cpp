@@ -345,7 +345,7 @@ TEST_CASE("A B that says something else than hello is refused in one line and ge
     refused(&sent, sizeof sent, "A: B sent a message that is not its turn\n");
 
     std::mt19937 random(2);
-    for (const std::size_t size : {40, 41, 3000}) {
+    for (const std::size_t size : {40u, 41u, 3000u}) {
         std::string bytes(size, '\0');
         std::ranges::generate(bytes, [&] { return static_cast<char>(random()); });
         refused(bytes.data(), bytes.size(), nonsense);

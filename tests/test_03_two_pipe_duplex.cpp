@@ -212,7 +212,7 @@ TEST_CASE("Files of any size come back whole, with a to z in upper case and noth
     const std::wstring in = folder.file(L"in");
     const std::wstring out = folder.file(L"out");
     const std::wstring expected = folder.file(L"expected");
-    for (const std::uint64_t size : {0, 1, 65'535, 65'536, 65'537, 200'000, 5'000'000}) {
+    for (const std::uint64_t size : {0u, 1u, 65'535u, 65'536u, 65'537u, 200'000u, 5'000'000u}) {
         ipc::test::write_random_file(in, size);
         write_upper_case(in, expected);
         const names name;
@@ -422,7 +422,8 @@ TEST_CASE("A second B waits its turn") {
     program b(name.b());
     CHECK_FALSE(b.wait(300));
     CHECK(b.output().empty());
-    taken = {};
+    taken.read_end.reset();
+    taken.write_end.reset();
     for (const HANDLE pipe : {server.write_end.get(), server.read_end.get()}) {
         CHECK(DisconnectNamedPipe(pipe)); // or the instance keeps its dead client
         CHECK((ConnectNamedPipe(pipe, nullptr) || GetLastError() == ERROR_PIPE_CONNECTED));

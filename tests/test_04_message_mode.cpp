@@ -274,7 +274,7 @@ TEST_CASE("A client of another make may stay in byte read mode and need not wait
     REQUIRE(write(pipe, "", 0));
     const std::string longer(100'000, 'x');
     REQUIRE(write(pipe, longer.data(), longer.size()));
-    for (const std::uint64_t size : {5, 0, 100'000}) {
+    for (const std::uint64_t size : {5u, 0u, 100'000u}) {
         const answer received = next_answer(pipe);
         CHECK(received.status == verdict::received);
         CHECK(received.bytes == size);
