@@ -77,7 +77,7 @@ public:
         event = duplicate_handle::to_handle(handles.event);
     }
 
-    void write(std::string_view text) {
+    void write(std::string_view text) const {
         DWORD written = 0;
         REQUIRE(WriteFile(write_end.get(), text.data(), static_cast<DWORD>(text.size()), &written,
                           nullptr));

@@ -203,7 +203,8 @@ TEST_CASE("A shows its lines in upper case, whichever of the two is started firs
         CHECK_THAT(a.output, EndsWith("A: sent 108 bytes, and as many came back\n"));
         CHECK(b.output == "B: both pipes are open\n"
                           "B: A has closed its side, and all 108 bytes are returned\n");
-        CHECK(a.error_output + b.error_output == "");
+        CHECK(a.error_output.empty());
+        CHECK(b.error_output.empty());
     }
 }
 

@@ -49,7 +49,8 @@ public:
         }
     }
     // ANCHOR_END: duplicate
-    handle_in_b(handle_in_b&&) = delete;
+    handle_in_b(const handle_in_b&) = delete;
+    handle_in_b& operator=(const handle_in_b&) = delete;
     ~handle_in_b() { take_back(); }
 
     HANDLE value() const { return value_; }
