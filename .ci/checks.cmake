@@ -120,7 +120,7 @@ if(EXISTS "${root}/build-clang/compile_commands.json")
     list(REMOVE_DUPLICATES files)
     list(JOIN files "\n" files)
     file(WRITE "${root}/build-clang/tidy_files.txt" "${files}\n")
-    step("clang-tidy" 1200 INPUT "${root}/build-clang/tidy_files.txt"
+    step("clang-tidy" 2400 INPUT "${root}/build-clang/tidy_files.txt"
         COMMAND xargs -d "\\n" -n 1 -P ${cores} clang-tidy --quiet --config-file=.clang-tidy -p build-clang)
 else()
     note("Clang: build" "FAILED: not configured" 0)
