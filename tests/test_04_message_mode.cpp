@@ -357,6 +357,26 @@ TEST_CASE("A client that breaks the rules ends A with one line, whatever it send
     }
 }
 
+TEST_CASE("A reads what a client left behind that was gone before A waited for it") {
+    for (int i = 0; i < 20; ++i) { // how often the client is really faster does not matter
+        const std::wstring suffix = ipc::test::unique_suffix();
+        const std::wstring name = ipc::object_name(pipe_name, suffix);
+        program a({process_a, L"--name", suffix});
+        ipc::unique_handle pipe;
+        while (!pipe) { // in a hurry: the pipe is there a moment before A waits
+            REQUIRE_FALSE(a.wait(0));
+            pipe.reset(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr,
+                                   OPEN_EXISTING, 0, nullptr));
+        }
+        REQUIRE(announce(pipe, 0));
+        pipe.reset();
+        REQUIRE(a.wait());
+        REQUIRE(a.wait_for_end_of_output());
+        INFO(a.error_output());
+        CHECK(a.exit_code() == 0);
+    }
+}
+
 TEST_CASE("A message of 64 MiB is dropped without being kept, and the next one arrives") {
     const server s;
     ipc::unique_handle pipe = s.connect();
