@@ -454,11 +454,13 @@ TEST_CASE("Nobody waits longer than the limit: silent clients, unread answers, m
 
 // A server that nobody here wrote, for one B.
 struct foreign_server {
-    explicit foreign_server(DWORD type = PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE) {
+    explicit foreign_server(DWORD type = PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE,
+                            std::vector<std::wstring> options = {}) {
         pipe.reset(
             CreateNamedPipeW(name.c_str(), PIPE_ACCESS_DUPLEX, type, 1, 4096, 4096, 0, nullptr));
         REQUIRE(pipe);
-        b = std::make_unique<program>(std::vector<std::wstring>{process_b, L"--name", suffix});
+        options.insert(options.begin(), {process_b, L"--name", suffix});
+        b = std::make_unique<program>(options);
         if (!ConnectNamedPipe(pipe.get(), nullptr)) {
             REQUIRE(GetLastError() == ERROR_PIPE_CONNECTED);
         }
@@ -512,6 +514,35 @@ TEST_CASE("B announces its messages, sends each with one write, and does not bel
         INFO(one.line_of_b);
         CHECK(s.b->exit_code() == 1);
         CHECK(s.b->error_output() == one.line_of_b);
+    }
+}
+
+TEST_CASE("With --byte, B lets A read early if not everything fits into the pipe, and only then") {
+    const ipc::test::temporary_folder folder;
+    for (const bool fits : {false, true}) {
+        // The pipe of this server holds less than either, so that B is still writing.
+        const std::string bytes(byte_pipe_bytes - (fits ? sizeof(announcement) : 0), 'x');
+        write_file(folder.file(L"in"), bytes);
+        const foreign_server s(PIPE_TYPE_BYTE | PIPE_READMODE_BYTE,
+                               {L"--byte", L"--in", folder.file(L"in")});
+        announcement first{};
+        DWORD size = 0;
+        REQUIRE(ReadFile(s.pipe.get(), &first, sizeof first, &size, nullptr));
+        REQUIRE(size == sizeof first);
+        const std::wstring name = ipc::object_name(written_name, s.suffix);
+        const ipc::unique_handle written(OpenEventW(SYNCHRONIZE, FALSE, name.c_str()));
+        REQUIRE(written);
+        const HANDLE events[] = {written.get(), s.b->process()};
+        CHECK(WaitForMultipleObjects(2, events, FALSE, fits ? 0 : ipc::test::default_limit_ms) ==
+              (fits ? WAIT_TIMEOUT : WAIT_OBJECT_0));
+        for (std::size_t arrived = 0; arrived < bytes.size();) {
+            arrived += s.read().size();
+        }
+        const answer all{verdict::received, 0, bytes.size()};
+        REQUIRE(write(s.pipe, &all, sizeof all));
+        REQUIRE(s.b->wait());
+        CHECK(s.b->exit_code() == 0);
+        CHECK(WaitForSingleObject(written.get(), 0) == WAIT_OBJECT_0);
     }
 }
 
