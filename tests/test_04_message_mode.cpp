@@ -706,6 +706,22 @@ TEST_CASE(
     CHECK(too_long.error_output == "B: line 2 is longer than 67108864 bytes\n");
 }
 
+TEST_CASE("A does not pass over an output file that could not take everything") {
+    for (const bool byte : {false, true}) {
+        // A pipe that nobody reads any more takes as little as a full disk.
+        const std::wstring out = L"\\\\.\\pipe\\" + ipc::test::unique_suffix();
+        ipc::unique_handle reader(
+            CreateNamedPipeW(out.c_str(), PIPE_ACCESS_INBOUND, 0, 1, 4096, 4096, 0, nullptr));
+        REQUIRE(reader);
+        const server s(byte ? std::vector<std::wstring>{L"--byte", L"--out", out}
+                            : std::vector<std::wstring>{L"--out", out});
+        reader.reset();
+        run(s.b(byte ? std::vector<std::wstring>{L"--byte"} : std::vector<std::wstring>{}));
+        CHECK(s.end() == 1);
+        CHECK(s.a->error_output() == "A: the output file is not complete\n");
+    }
+}
+
 TEST_CASE("Wrong usage ends with exit code 2 and one line") {
     const std::vector<std::vector<std::wstring>> wrong = {
         {process_a, L"--no-such-option"}, {process_a, L"--out"}, {process_a, L"--name", L""},
