@@ -619,6 +619,18 @@ TEST_CASE("Ctrl+C ends a waiting A in order") {
     check_succeeded(a, "A: stopped by Ctrl+C");
 }
 
+TEST_CASE("Ctrl+C ends a waiting B, which says so") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring out = folder.file(L"out.bin");
+    program b(b_with(ipc::test::unique_suffix(), out));
+    while (!std::filesystem::exists(out)) { // the last thing it does before it waits
+        REQUIRE_FALSE(b.wait(1));
+    }
+    CHECK_FALSE(b.wait(1'000));
+    b.press_ctrl_c();
+    check_failed(b, "B: stopped by Ctrl+C: no producer has come");
+}
+
 TEST_CASE("Ctrl+C ends a streaming A in order, and B knows that something is missing") {
     const ipc::test::temporary_folder folder;
     busy_pair pair(endless_file(folder));

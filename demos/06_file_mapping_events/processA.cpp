@@ -8,6 +8,7 @@
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/stop.hpp"
@@ -132,13 +133,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     std::wstring in;
     ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--in", &in}});
-    const ipc::unique_handle file(in.empty() ? nullptr
-                                             : CreateFileW(in.c_str(), GENERIC_READ,
-                                                           FILE_SHARE_READ, nullptr, OPEN_EXISTING,
-                                                           FILE_FLAG_SEQUENTIAL_SCAN, nullptr));
-    if (!file && !in.empty()) {
-        ipc::throw_last_error("CreateFileW");
-    }
+    const ipc::unique_handle file = in.empty() ? ipc::unique_handle() : ipc::open_input(in);
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
     // Stays open: other processes find the memory by name as long as somebody has a handle to it.
     const auto mapping = create_mapping(name(protocol::memory_name));

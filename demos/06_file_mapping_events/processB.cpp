@@ -7,6 +7,7 @@
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/stop.hpp"
@@ -33,8 +34,10 @@ ipc::unique_handle open_when_created(const std::wstring& name, DWORD access, DWO
         if (GetLastError() != ERROR_FILE_NOT_FOUND) {
             ipc::throw_last_error("OpenEventW");
         }
-        const bool stop = WaitForSingleObject(ipc::ctrl_c_event(), retry_pause_ms) == WAIT_OBJECT_0;
-        if (stop || GetTickCount64() >= end) {
+        if (WaitForSingleObject(ipc::ctrl_c_event(), retry_pause_ms) == WAIT_OBJECT_0) {
+            throw std::runtime_error("stopped by Ctrl+C: no producer has come");
+        }
+        if (GetTickCount64() >= end) {
             throw std::runtime_error("no producer at " + ipc::to_utf8(name) + ": start processA");
         }
     }
@@ -120,12 +123,7 @@ std::uint64_t receive(const char* block, const volatile protocol::block_header& 
         }
         // ANCHOR_END: read_once
         const std::string_view bytes(block + offset, static_cast<std::size_t>(size));
-        DWORD written = 0; // always all of it: a disk file takes everything or fails
-        if (file == nullptr) {
-            lines.write(bytes);
-        } else if (!WriteFile(file, bytes.data(), static_cast<DWORD>(size), &written, nullptr)) {
-            ipc::throw_last_error("WriteFile");
-        }
+        file == nullptr ? lines.write(bytes) : ipc::write_file(file, bytes);
         at_end = header.is_end != 0;
     }
 }
@@ -136,13 +134,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     std::wstring out;
     ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--out", &out}});
-    const ipc::unique_handle file(out.empty() ? nullptr
-                                              : CreateFileW(out.c_str(), GENERIC_WRITE,
-                                                            FILE_SHARE_READ, nullptr, CREATE_ALWAYS,
-                                                            FILE_ATTRIBUTE_NORMAL, nullptr));
-    if (!file && !out.empty()) {
-        ipc::throw_last_error("CreateFileW");
-    }
+    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : ipc::create_output(out);
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
     // A creates block_full last: once it is there, everything is.
     const auto block_full =
