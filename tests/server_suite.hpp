@@ -523,7 +523,7 @@ TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it") {
 }
 
 TEST_CASE("A server that waits for clients ends on Ctrl+C") {
-    running_server server;
+    running_server server({L"--idle", L"3600"}); // the longest limit
     server.stop();
     CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 0\n"));
 }
