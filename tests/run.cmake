@@ -27,10 +27,16 @@ function(run_tests)
     endif()
     # Many tests wait for a time limit of a program, and leave the processors to others.
     math(EXPR jobs "2 * ${cores}")
+    # Wine fails to start a program about once in several thousand times: the program ends at once
+    # and prints nothing. So a test that fails there runs once more, and its first failure is shown.
+    set(repeat "")
+    if(NOT CMAKE_HOST_WIN32)
+        set(repeat --repeat until-pass:2)
+    endif()
     file(REMOVE "${results}")
     execute_process(
         COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" -C "${CONFIG}" -j ${jobs}
-            --output-on-failure --no-tests=error --output-junit "${results}" ${filter}
+            --output-on-failure --no-tests=error ${repeat} --output-junit "${results}" ${filter}
         RESULT_VARIABLE result)
     if(NOT result EQUAL 0)
         set(failure "Some tests failed: look at their output above. To run one of them again:\n  ctest --test-dir \"${build}\" -C ${CONFIG} --output-on-failure -R \"the name\""

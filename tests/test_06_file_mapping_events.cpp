@@ -65,7 +65,7 @@ void check_succeeded(program& which, const std::string& last_line) {
 
 // A file without content on the disk that is too long to be streamed to its end.
 std::wstring endless_file(const ipc::test::temporary_folder& folder) {
-    const std::wstring path = folder.file(L"endless.bin");
+    std::wstring path = folder.file(L"endless.bin");
     const ipc::unique_handle file(
         CreateFileW(path.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_ALWAYS, 0, nullptr));
     DWORD returned = 0;
@@ -93,11 +93,10 @@ struct busy_pair {
 // What A creates, made by this test: a producer that says whatever it likes.
 class fake_producer {
 public:
-    explicit fake_producer(DWORD bytes = protocol::memory_bytes, DWORD flags = 0) {
-        mapping_.reset(CreateFileMappingW(INVALID_HANDLE_VALUE, security_.get(),
-                                          PAGE_READWRITE | flags, 0, bytes,
-                                          named(protocol::memory_name).c_str()));
-        memory_ = static_cast<char*>(MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, 0, 0));
+    explicit fake_producer(DWORD bytes = protocol::memory_bytes, DWORD flags = 0)
+        : mapping_(CreateFileMappingW(INVALID_HANDLE_VALUE, security_.get(), PAGE_READWRITE | flags,
+                                      0, bytes, named(protocol::memory_name).c_str())),
+          memory_(static_cast<char*>(MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, 0, 0))) {
         REQUIRE(memory_ != nullptr);
         if (bytes == protocol::memory_bytes && flags == 0) {
             header() = {.producer_id = GetCurrentProcessId()};
@@ -172,8 +171,8 @@ public:
             MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, protocol::block_start, 0);
         REQUIRE(view != nullptr);
         const auto* header = static_cast<const protocol::block_header*>(view);
-        const std::string bytes(static_cast<const char*>(view) + header->offset,
-                                static_cast<std::size_t>(header->size));
+        std::string bytes(static_cast<const char*>(view) + header->offset,
+                          static_cast<std::size_t>(header->size));
         UnmapViewOfFile(view);
         return bytes;
     }
