@@ -2,6 +2,7 @@
 #   - the visible entries at the top are the ones named here;
 #   - common/ stays small: fewer than 400 lines of code, not counting comments, includes, braces;
 #   - no test has a name that its program would take for an option;
+#   - the servers that share pair 05's client have the same processB.cpp, but for the first line;
 #   - demos/ has no Sleep and no INFINITE without a comment, on its line or above it, that says why.
 
 cmake_minimum_required(VERSION 3.25)
@@ -66,6 +67,17 @@ foreach(file IN LISTS files)
         endif()
         set(above "${line}")
     endwhile()
+endforeach()
+
+# A pair stands alone, so each server has its own copy of the client.
+file(STRINGS "${root}/demos/05_overlapped_server/processB.cpp" client)
+list(REMOVE_AT client 0)
+foreach(pair 07_thread_per_client 08_completion_routines 09_completion_port)
+    file(STRINGS "${root}/demos/${pair}/processB.cpp" copy)
+    list(REMOVE_AT copy 0)
+    if(NOT copy STREQUAL client)
+        problem("demos/${pair}/processB.cpp: differs from pair 05's in more than its first line")
+    endif()
 endforeach()
 
 # CTest passes a test's name to its program: one that begins with - would be taken for an option, and

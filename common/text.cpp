@@ -16,9 +16,7 @@ bool continues_utf8(char byte) {
 } // namespace
 
 std::string to_utf8(std::wstring_view text) {
-    if (text.empty()) {
-        return {};
-    }
+    // An empty text converts to 0 characters, which the call reports as a failure.
     const int length = static_cast<int>(text.size());
     std::string result(text.size() * 3, '\0'); // no UTF-16 unit needs more than 3 bytes
     const int used = WideCharToMultiByte(CP_UTF8, 0, text.data(), length, result.data(),
@@ -28,9 +26,6 @@ std::string to_utf8(std::wstring_view text) {
 }
 
 std::wstring to_utf16(std::string_view text) {
-    if (text.empty()) {
-        return {};
-    }
     const int length = static_cast<int>(text.size());
     std::wstring result(text.size(), L'\0');
     const int used = MultiByteToWideChar(CP_UTF8, 0, text.data(), length, result.data(), length);

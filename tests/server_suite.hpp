@@ -9,6 +9,8 @@
 // Such a server takes --clients N, --idle SECONDS and --name SUFFIX, prints its first line when
 // clients can connect, and one line for each client that is gone: "A: a client left; requests
 // answered: 2", or "A: a client was dropped, idle for too long; ...", "..., its message is too long".
+//
+// The cases tagged [several] need a server that holds several clients at the same time.
 
 #include "common/text.hpp"
 #include "tests/launcher.hpp"
@@ -33,6 +35,7 @@ struct tested_server {
     std::wstring pipe;                // without a suffix
     int held = 0;                     // so many clients are connected at the same time
     std::vector<int> clients_at_once; // may be more: they wait for their turn
+    bool all_instances_made = false;  // from the start, so that nobody else can make another
 };
 
 extern const tested_server tested;
@@ -257,7 +260,7 @@ TEST_CASE("A message of any size up to 1 MiB and of any bytes is one request and
     REQUIRE(server.a.wait_for_output("A: a client left; requests answered: 12\n"));
 }
 
-TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else") {
+TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else", "[several]") {
     running_server server;
     raw_client other(server.pipe);
     for (const std::size_t bytes : std::vector<std::size_t>{1048577, 2097152, 67108864}) {
@@ -285,7 +288,8 @@ TEST_CASE("B says that it was disconnected for a message of 2 MiB") {
     CHECK(ipc::test::is_served(server.pipe));
 }
 
-TEST_CASE("A client that says nothing is dropped after the idle limit, the others are not") {
+TEST_CASE("A client that says nothing is dropped after the idle limit, the others are not",
+          "[several]") {
     running_server server({L"--idle", L"2"});
     raw_client silent(server.pipe);
     raw_client busy(server.pipe);
@@ -332,7 +336,7 @@ TEST_CASE("A client that sends and sends and reads nothing is dropped") {
     CHECK(ipc::test::is_served(server.pipe));
 }
 
-TEST_CASE("A client that is gone while its reply is being written disturbs nobody") {
+TEST_CASE("A client that is gone while its reply is being written disturbs nobody", "[several]") {
     running_server server;
     raw_client other(server.pipe);
     for (int i = 0; i < 50; ++i) {
@@ -367,7 +371,7 @@ TEST_CASE("Ten thousand clients that come and go cost neither handles nor memory
     const DWORD handles = ipc::test::handle_count(server.a.process());
     const std::uint64_t memory = ipc::test::memory_bytes(server.a.process());
     come_and_go(10'000);
-    CHECK(ipc::test::handle_count(server.a.process()) <= handles);
+    CHECK(ipc::test::handle_count(server.a.process()) <= handles + 10); // some clients may be going
     CHECK(ipc::test::memory_bytes(server.a.process()) < memory + ipc::test::mebibyte);
     server.stop();
     CHECK(ipc::test::count(server.a.output(), "A: a client left; requests answered: 0\n") ==
@@ -387,7 +391,7 @@ TEST_CASE("Clients that once sent 1 MiB do not keep the memory") {
     CHECK(server.a.peak_memory_bytes() < 32 * ipc::test::mebibyte);
 }
 
-TEST_CASE("Busy clients do not starve the others") {
+TEST_CASE("Busy clients do not starve the others", "[several]") {
     running_server server;
     constexpr std::size_t n = 8;
     std::vector<std::unique_ptr<raw_client>> clients;
@@ -467,7 +471,7 @@ TEST_CASE("The server serves on when a client is killed, at any moment") {
     CHECK(ipc::test::count(server.a.output(), "A: a client left; ") == 40);
 }
 
-TEST_CASE("A client ends with one line when the server is killed, at any moment") {
+TEST_CASE("A client ends with one line when the server is killed, at any moment", "[several]") {
     const ipc::test::temporary_folder folder;
     ipc::test::write_lines(folder.file(L"in"), 200'000, 50);
     std::mt19937 random(21);
@@ -492,7 +496,7 @@ TEST_CASE("A client ends with one line when the server is killed, at any moment"
     }
 }
 
-TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it") {
+TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it", "[several]") {
     running_server server;
     std::atomic<int> learned = 0;
     {
@@ -545,7 +549,30 @@ TEST_CASE("The same name can be used again at once, after Ctrl+C and after a kil
     }
 }
 
+TEST_CASE("Clients that come before the server waits for them are served, or have left again") {
+    for (int i = 0; i < 10; ++i) {
+        const std::wstring suffix = ipc::test::unique_suffix();
+        std::atomic<bool> stop = false;
+        std::vector<std::jthread> threads;
+        for (int j = 0; j < 2; ++j) { // they open the pipe as soon as its name is there
+            threads.emplace_back([&] {
+                while (!stop) {
+                    raw_client().try_connect(ipc::test::tested.pipe + L"." + suffix);
+                }
+            });
+        }
+        running_server server({}, suffix);
+        stop = true;
+        threads.clear();
+        CHECK(ipc::test::is_served(server.pipe));
+        server.stop();
+    }
+}
+
 TEST_CASE("A second server on the same name says that it is taken") {
+    if (ipc::test::is_wine() && !ipc::test::tested.all_instances_made) {
+        SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
+    }
     const std::wstring suffix = ipc::test::unique_suffix();
     running_server first({}, suffix);
     raw_client client(first.pipe);

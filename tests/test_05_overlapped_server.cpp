@@ -5,6 +5,7 @@ const ipc::test::tested_server ipc::test::tested = {
     .pipe = LR"(\\.\pipe\ipc_demos.05.requests)",
     .held = 62,
     .clients_at_once = {1, 16, 62, 255},
+    .all_instances_made = true,
 };
 
 namespace {
@@ -38,37 +39,6 @@ void check_failed(ipc::test::program& b, const std::string& line) {
     CHECK(b.output().empty());
     CHECK_THAT(b.error_output(), StartsWith(line));
     CHECK(ipc::test::lines_of(b.error_output()).size() == 1);
-}
-
-// Requests each second, all clients together.
-double requests_per_second(const std::wstring& pipe, int clients, DWORD duration_ms) {
-    std::atomic<std::uint64_t> requests = 0;
-    std::latch ready(clients + 1);
-    std::atomic<bool> stop = false;
-    LARGE_INTEGER start;
-    LARGE_INTEGER end;
-    LARGE_INTEGER frequency;
-    QueryPerformanceFrequency(&frequency);
-    {
-        std::vector<std::jthread> threads;
-        for (int i = 0; i < clients; ++i) {
-            threads.emplace_back([&] {
-                raw_client client(pipe);
-                const std::string request(64, 'x');
-                ready.arrive_and_wait();
-                while (!stop && client.ask(request)) {
-                    ++requests;
-                }
-            });
-        }
-        ready.arrive_and_wait();
-        QueryPerformanceCounter(&start);
-        WaitForSingleObject(GetCurrentThread(), duration_ms); // never signalled: just the time
-        stop = true;
-        QueryPerformanceCounter(&end);
-    }
-    return static_cast<double>(requests) * static_cast<double>(frequency.QuadPart) /
-           static_cast<double>(end.QuadPart - start.QuadPart);
 }
 
 } // namespace
@@ -195,33 +165,4 @@ TEST_CASE("B refuses wrong usage with exit code 2 and one line, and explains its
     const ipc::test::result help = ipc::test::run({process_b, L"--help"});
     CHECK(help.exit_code == 0);
     CHECK_THAT(help.output, StartsWith("usage: processB"));
-}
-
-// Not run by itself: test_05_overlapped_server [.bench]
-TEST_CASE("Requests per second", "[.bench]") {
-    running_server server;
-    for (const int clients : {1, 16, 62}) {
-        const double rate = requests_per_second(server.pipe, clients, 3000);
-        ipc::print_line("{} clients: {} requests/s", clients, static_cast<int>(rate));
-    }
-}
-
-TEST_CASE("Clients that come before the server waits for them are served, or have left again") {
-    for (int i = 0; i < 10; ++i) {
-        const std::wstring suffix = ipc::test::unique_suffix();
-        std::atomic<bool> stop = false;
-        std::vector<std::jthread> threads;
-        for (int j = 0; j < 2; ++j) { // they open the pipe as soon as its name is there
-            threads.emplace_back([&] {
-                while (!stop) {
-                    raw_client().try_connect(ipc::test::tested.pipe + L"." + suffix);
-                }
-            });
-        }
-        running_server server({}, suffix);
-        stop = true;
-        threads.clear();
-        CHECK(ipc::test::is_served(server.pipe));
-        server.stop();
-    }
 }

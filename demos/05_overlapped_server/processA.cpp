@@ -6,7 +6,7 @@
 //
 // Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
 
-#include "common/arguments.hpp"
+#include "common/server_options.hpp"
 #include "common/stop.hpp"
 #include "instance.hpp"
 #include "protocol.hpp"
@@ -16,10 +16,6 @@
 
 namespace {
 
-constexpr auto usage = "processA [--clients N] [--idle SECONDS] [--name SUFFIX]\n"
-                       "  --clients N     end after N clients (default: Ctrl+C ends it)\n"
-                       "  --idle SECONDS  drop a client idle for 1 to 3600 s (default: 10)\n"
-                       "  --name SUFFIX   appended to the pipe's name, to run several servers";
 // WaitForMultipleObjects takes 64 objects: these, the stop event, and one for what you will add.
 constexpr DWORD instance_count = MAXIMUM_WAIT_OBJECTS - 2;
 
@@ -29,20 +25,9 @@ struct server {
     std::vector<std::unique_ptr<instance>> queue; // whose turn was last stands last
 };
 
-std::string what_it_did(DWORD error) {
-    switch (error) {
-    case ERROR_BROKEN_PIPE: // closed its handle or was killed; either way it wants nothing more
-    case ERROR_NO_DATA:
-    case ERROR_PIPE_NOT_CONNECTED: return "left";
-    case ERROR_MORE_DATA: return "was dropped, its message is too long";
-    case ERROR_OPERATION_ABORTED: return "was dropped, idle for too long"; // by cancel_overdue
-    default: return "was dropped, " + ipc::error_text(error);
-    }
-}
-
 // Nothing is pending on the instance: lets it wait for the next client.
 void end_client(server& all, instance& one, DWORD error) {
-    ipc::print_line("A: a client {}; requests answered: {}", what_it_did(error), one.answered);
+    ipc::print_client_end(error, one.answered);
     if (!DisconnectNamedPipe(one.pipe.get())) {
         ipc::throw_last_error("DisconnectNamedPipe");
     }
@@ -132,23 +117,15 @@ void serve(server& all, std::uint64_t clients) {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::uint64_t clients = 0; // as many as come
-    std::uint64_t idle_seconds = 10;
-    std::wstring suffix;
-    ipc::parse_arguments(
-        argc, argv, usage,
-        {{L"--clients", &clients}, {L"--idle", &idle_seconds}, {L"--name", &suffix}});
-    if (idle_seconds < 1 || idle_seconds > 3600) {
-        throw ipc::usage_error("--idle needs 1 to 3600; usage: processA --idle SECONDS");
-    }
-    server all{.idle_limit_ms = idle_seconds * 1000, .served = 0, .queue = {}};
-    const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
+    const ipc::server_options options = ipc::parse_server_options(argc, argv);
+    server all{.idle_limit_ms = options.idle_seconds * 1000, .served = 0, .queue = {}};
+    const std::wstring name = ipc::object_name(protocol::pipe_name, options.suffix);
     for (DWORD i = 0; i < instance_count; ++i) {
         all.queue.push_back(std::make_unique<instance>(name, i == 0, instance_count));
         begin_connect(*all.queue.back());
     }
     ipc::print_line("A: {} instances wait for clients", instance_count);
-    serve(all, clients);
+    serve(all, options.clients);
     all.queue.clear(); // cancels what is pending; clients that are still there learn it
     ipc::print_line("A: the end; clients served: {}", all.served);
     return 0;

@@ -24,7 +24,7 @@ constexpr auto usage =
     "processB [--in FILE] [--out FILE] [--pipe NAME] [--name SUFFIX] [REQUEST...]\n"
     "  --in FILE      send the lines of FILE instead of REQUESTs (default: three requests)\n"
     "  --out FILE     write each reply and a line feed to FILE instead of printing it\n"
-    "  --pipe NAME    the server's pipe (default: \\\\.\\pipe\\ipc_demos.05.requests)\n"
+    "  --pipe NAME    the server's pipe (default: that of processA beside this program)\n"
     "  --name SUFFIX  appended to the pipe's name, as with processA";
 constexpr ULONGLONG connect_limit_ms = 10'000;
 constexpr DWORD retry_ms = 20;
