@@ -43,33 +43,6 @@ void check_failed(ipc::test::program& b, const std::string& line) {
 
 } // namespace
 
-TEST_CASE("The 63rd client waits until one of the 62 leaves") {
-    running_server server;
-    std::vector<std::unique_ptr<raw_client>> clients;
-    for (int i = 0; i < 62; ++i) {
-        clients.push_back(std::make_unique<raw_client>(server.pipe));
-        REQUIRE(clients.back()->ask("here") == "HERE");
-    }
-    raw_client one_more;
-    CHECK_FALSE(one_more.try_connect(server.pipe));
-    CHECK(one_more.error() == ERROR_PIPE_BUSY);
-    ipc::test::program b(server.client({L"my turn"}));
-    CHECK_FALSE(b.wait(300));
-    clients[40].reset();
-    REQUIRE(b.wait_for_output("B: MY TURN\n"));
-    CHECK(clients[61]->ask("still here") == "STILL HERE");
-}
-
-TEST_CASE("62 silent clients keep the next one waiting only until the idle limit") {
-    running_server server({L"--idle", L"1"});
-    std::vector<std::unique_ptr<raw_client>> clients;
-    for (int i = 0; i < 62; ++i) {
-        clients.push_back(std::make_unique<raw_client>(server.pipe));
-        REQUIRE(*clients.back());
-    }
-    CHECK(ipc::test::run(server.client({L"my turn"})).output == "B: MY TURN\n");
-}
-
 TEST_CASE("B gives up when all instances stay busy") {
     running_server server({L"--idle", L"60"});
     std::vector<std::unique_ptr<raw_client>> clients;

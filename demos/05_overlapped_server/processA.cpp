@@ -118,6 +118,7 @@ void serve(server& all, std::uint64_t clients) {
 
 int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
+    ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
     server all{.idle_limit_ms = options.idle_seconds * 1000, .served = 0, .queue = {}};
     const std::wstring name = ipc::object_name(protocol::pipe_name, options.suffix);
     for (DWORD i = 0; i < instance_count; ++i) {
