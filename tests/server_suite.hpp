@@ -36,6 +36,7 @@ struct tested_server {
     int held = 0;                     // so many clients are connected at the same time
     std::vector<int> clients_at_once; // may be more: they wait for their turn
     bool all_instances_made = false;  // from the start, so that nobody else can make another
+    std::size_t idle_client_bytes = 8 * 1024; // what one may cost at the most
 };
 
 extern const tested_server tested;
@@ -433,6 +434,26 @@ TEST_CASE("Clients that once sent 1 MiB do not keep the memory") {
     CHECK(ipc::test::memory_bytes(server.a.process()) < memory + 16 * ipc::test::mebibyte);
 }
 
+TEST_CASE("An idle client costs the server little memory, and the next one has it again") {
+    running_server server;
+    const auto n = static_cast<std::size_t>(std::min(ipc::test::tested.held, 1000));
+    const std::uint64_t empty = ipc::test::memory_bytes(server.a.process());
+    std::vector<std::uint64_t> full; // with all clients there
+    for (std::size_t round = 1; round <= 3; ++round) {
+        std::vector<std::unique_ptr<raw_client>> clients;
+        for (std::size_t i = 0; i < n; ++i) {
+            clients.push_back(std::make_unique<raw_client>(server.pipe));
+            REQUIRE(clients.back()->ask("here") == "HERE");
+        }
+        full.push_back(ipc::test::memory_bytes(server.a.process()));
+        clients.clear();
+        REQUIRE(server.printed("A: a client left; requests answered: 1\n", round * n) == round * n);
+    }
+    CAPTURE(empty, full);
+    CHECK(full[0] < empty + n * ipc::test::tested.idle_client_bytes + ipc::test::mebibyte / 4);
+    CHECK(full[2] < full[0] + full[0] / 8 + ipc::test::mebibyte);
+}
+
 TEST_CASE("Busy clients do not starve the others", "[several]") {
     running_server server;
     constexpr std::size_t n = 8;
@@ -566,6 +587,27 @@ TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it", "[seve
     }
     CHECK(learned == 10);
     CHECK_THAT(server.a.output(), ContainsSubstring("\nA: the end; clients served: "));
+}
+
+TEST_CASE("Ctrl+C ends a server to which clients come, and from which they go, all the time") {
+    for (int i = 0; i < 20; ++i) {
+        running_server server;
+        std::atomic<bool> stop = false;
+        std::vector<std::jthread> threads;
+        for (int j = 0; j < 4; ++j) {
+            threads.emplace_back([&, j] {
+                while (!stop) {
+                    raw_client client;
+                    if (client.try_connect(server.pipe) && j % 2 == 0) {
+                        client.ask("x");
+                    }
+                }
+            });
+        }
+        REQUIRE(server.a.wait_for_output("requests answered"));
+        server.stop();
+        stop = true;
+    }
 }
 
 TEST_CASE("A server that waits for clients ends on Ctrl+C") {
