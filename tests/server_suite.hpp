@@ -653,10 +653,12 @@ TEST_CASE("Clients that come before the server waits for them are served, or hav
     }
 }
 
+// ANCHOR: skipped_second
 TEST_CASE("A second server on the same name says that it is taken") {
     if (ipc::test::is_wine() && !ipc::test::tested.all_instances_made) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
+    // ANCHOR_END: skipped_second
     const std::wstring suffix = ipc::test::unique_suffix();
     running_server first({}, suffix);
     raw_client client(first.pipe);

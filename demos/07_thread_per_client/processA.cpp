@@ -35,7 +35,6 @@ DWORD read_message(session& one, std::vector<char>& message, DWORD& used) {
     }
 }
 
-// ANCHOR: serve_client
 // Returns the error that ended the connection.
 DWORD serve_client(session& one) {
     std::vector<char> message(idle_bytes);
@@ -57,7 +56,6 @@ DWORD serve_client(session& one) {
     }
     return ERROR_OPERATION_ABORTED;
 }
-// ANCHOR_END: serve_client
 
 // ANCHOR: wait_for_client
 // Whether one came. ERROR_PIPE_CONNECTED is no error: it came before the call. With ERROR_NO_DATA

@@ -36,12 +36,10 @@ inline void listen(server& all) {
     while (!all.stopping && all.listening < listening_count && all.sessions.size() < most_clients) {
         const std::wstring name = ipc::object_name(protocol::pipe_name, all.options.suffix);
         session& one = all.sessions.emplace_back(all, name, all.sessions.empty());
-        // ANCHOR: thread
         // Not CreateThread, because the C++ runtime is used on the thread; not std::thread, which
         // does not promise to have the HANDLE that CancelSynchronousIo needs.
         one.thread.reset(reinterpret_cast<HANDLE>(_beginthreadex(
             nullptr, stack_bytes, run, &one, STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr)));
-        // ANCHOR_END: thread
         if (!one.thread) {
             const DWORD error = GetLastError();
             all.sessions.pop_back();
@@ -51,7 +49,6 @@ inline void listen(server& all) {
     }
 }
 
-// ANCHOR: cancel_overdue
 // Returns how long the calls of the others may still take.
 inline DWORD cancel_overdue(server& all) {
     const std::lock_guard lock(all.mutex);
@@ -69,7 +66,6 @@ inline DWORD cancel_overdue(server& all) {
     }
     return static_cast<DWORD>(next_ms > now_ms ? next_ms - now_ms : 0);
 }
-// ANCHOR_END: cancel_overdue
 
 // Says what became of the clients that are gone, and lets others take their place.
 inline void remove_ended(server& all) {

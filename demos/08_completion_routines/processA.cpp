@@ -24,7 +24,6 @@ void end_client(connection& one, DWORD error) {
     listen(all); // if there were as many clients as may be, there is room for one more now
 }
 
-// ANCHOR: begun
 // Takes what ReadFileEx or WriteFileEx returned. Done at once or later, the routine is called, in
 // an alertable wait. Only after a failure it is not; ERROR_MORE_DATA is a success with a warning.
 void begun(connection& one, BOOL done) {
@@ -35,7 +34,6 @@ void begun(connection& one, BOOL done) {
     ++one.all.routines_to_come;
     renew(one);
 }
-// ANCHOR_END: begun
 
 // Reads a message, or what is still to come of it.
 void begin_read(connection& one) {
@@ -48,7 +46,6 @@ void begin_reply(connection& one) {
     begun(one, WriteFileEx(one.pipe.get(), one.message.data(), one.used, &one, on_written));
 }
 
-// ANCHOR: resume
 // What every routine does first and last. No exception may leave it: the system called it.
 template <typename Step> void resume(OVERLAPPED* operation, Step step) {
     auto& one = *static_cast<connection*>(operation);
@@ -62,9 +59,7 @@ template <typename Step> void resume(OVERLAPPED* operation, Step step) {
         all.failure = std::current_exception();
     }
 }
-// ANCHOR_END: resume
 
-// ANCHOR: routines
 void CALLBACK on_read(DWORD error, DWORD bytes, OVERLAPPED* operation) {
     resume(operation, [=](connection& one) {
         one.used += bytes;
@@ -78,7 +73,6 @@ void CALLBACK on_read(DWORD error, DWORD bytes, OVERLAPPED* operation) {
         }
     });
 }
-// ANCHOR_END: routines
 
 void CALLBACK on_written(DWORD error, DWORD /* bytes */, OVERLAPPED* operation) {
     resume(operation, [=](connection& one) {

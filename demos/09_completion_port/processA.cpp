@@ -38,7 +38,6 @@ void end_client(server& all, connection& one, DWORD error) {
     }
 }
 
-// ANCHOR: advance
 // Looks what came of the operation and begins the next one. There the connection is another's.
 void advance(server& all, connection& one, DWORD error, DWORD bytes) {
     if (one.doing == step::connecting) {
@@ -58,7 +57,17 @@ void advance(server& all, connection& one, DWORD error, DWORD bytes) {
         end_client(all, one, error);
     }
 }
-// ANCHOR_END: advance
+
+// A failure ends the server, not just this worker.
+void try_to_advance(server& all, connection& one, DWORD error, DWORD bytes) {
+    try {
+        advance(all, one, one.failed != ERROR_SUCCESS ? one.failed : error, bytes);
+    } catch (...) {
+        const std::lock_guard lock(all.mutex);
+        all.failure = std::current_exception();
+        SetEvent(all.finished.get());
+    }
+}
 
 // ANCHOR: work
 void work(server& all) {
@@ -73,15 +82,8 @@ void work(server& all) {
         if (operation == nullptr) {
             return; // that packet
         }
-        auto& one = *reinterpret_cast<connection*>(key);
-        try {
-            if (!all.stopping) {
-                advance(all, one, one.failed != ERROR_SUCCESS ? one.failed : error, bytes);
-            }
-        } catch (...) {
-            const std::lock_guard lock(all.mutex);
-            all.failure = std::current_exception();
-            SetEvent(all.finished.get());
+        if (!all.stopping) {
+            try_to_advance(all, *reinterpret_cast<connection*>(key), error, bytes);
         }
         packet_taken(all.port);
     }

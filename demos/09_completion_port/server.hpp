@@ -37,13 +37,11 @@ inline void listen(server& all) {
         const std::wstring name = ipc::object_name(protocol::pipe_name, all.options.suffix);
         auto made = std::make_unique<connection>(name, all.connections.empty());
         connection& one = *made;
-        // ANCHOR: associate
         // The key comes back with every packet of this pipe.
         if (!CreateIoCompletionPort(one.pipe.get(), all.port.handle.get(),
                                     reinterpret_cast<ULONG_PTR>(&one), 0)) {
             ipc::throw_last_error("CreateIoCompletionPort");
         }
-        // ANCHOR_END: associate
         all.connections.emplace(&one, std::move(made));
         ++all.listening;
         begin_connect(one, all.port);
