@@ -13,7 +13,8 @@
 #include <stdexcept>
 #include <vector>
 
-constexpr DWORD idle_bytes = 4 * 1024; // the buffer of an idle instance, and of its pipe
+constexpr DWORD first_bytes = 4 * 1024; // the buffer of a new instance, and of its pipe
+constexpr DWORD kept_bytes = 64 * 1024; // a larger one is given back after the reply
 
 enum class step { connecting, reading, writing };
 
@@ -26,7 +27,7 @@ struct instance {
     step doing = step::connecting;
     DWORD began = ERROR_SUCCESS; // what the call returned that began the operation
     ULONGLONG since_ms = 0;
-    std::vector<char> message = std::vector<char>(idle_bytes);
+    std::vector<char> message = std::vector<char>(first_bytes);
     DWORD used = 0; // bytes of the message that have arrived
     std::uint64_t answered = 0;
 
@@ -57,7 +58,7 @@ inline instance::instance(const std::wstring& name, bool first, DWORD most_insta
         name.c_str(),
         PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-        most_instances, idle_bytes, idle_bytes, 0 /* default time-out */, security.get()));
+        most_instances, first_bytes, first_bytes, 0 /* default time-out */, security.get()));
     if (!pipe) {
         const DWORD error = GetLastError();
         if (error == ERROR_ACCESS_DENIED || error == ERROR_PIPE_BUSY) {
@@ -105,10 +106,11 @@ inline void begin_reply(instance& one) {
           WriteFile(one.pipe.get(), one.message.data(), one.used, nullptr, &one.operation));
 }
 
-// Forgets the message, and gives back what a long one took: an idle client holds no megabyte.
+// Forgets the message, and gives back what a long one took: an idle client holds no megabyte. A
+// client of large messages keeps a buffer into which they fit at once.
 inline void clear_message(instance& one) {
     one.used = 0;
-    if (one.message.size() > idle_bytes) {
-        one.message = std::vector<char>(idle_bytes);
+    if (one.message.size() > kept_bytes) {
+        one.message = std::vector<char>(first_bytes);
     }
 }

@@ -37,7 +37,7 @@ DWORD read_message(session& one, std::vector<char>& message, DWORD& used) {
 
 // Returns the error that ended the connection.
 DWORD serve_client(session& one) {
-    std::vector<char> message(idle_bytes);
+    std::vector<char> message(first_bytes);
     while (!one.all.stopping) {
         DWORD used = 0;
         const DWORD error = read_message(one, message, used);
@@ -50,8 +50,8 @@ DWORD serve_client(session& one) {
             return GetLastError();
         }
         ++one.answered;
-        if (message.size() > idle_bytes) {
-            message = std::vector<char>(idle_bytes); // an idle client holds no megabyte
+        if (message.size() > kept_bytes) {
+            message = std::vector<char>(first_bytes); // an idle client holds no megabyte
         }
     }
     return ERROR_OPERATION_ABORTED;

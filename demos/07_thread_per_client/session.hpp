@@ -12,7 +12,8 @@
 #include <exception>
 #include <stdexcept>
 
-constexpr DWORD idle_bytes = 4 * 1024; // the buffer of an idle session, and of its pipe
+constexpr DWORD first_bytes = 4 * 1024; // the buffer of a new session, and of its pipe
+constexpr DWORD kept_bytes = 64 * 1024; // a larger one is given back after the reply
 constexpr ULONGLONG no_limit_ms = ~0ULL;
 
 struct server;
@@ -35,7 +36,7 @@ inline session::session(server& owner, const std::wstring& name, bool first) : a
     pipe.reset(CreateNamedPipeW(
         name.c_str(), PIPE_ACCESS_DUPLEX | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-        PIPE_UNLIMITED_INSTANCES, idle_bytes, idle_bytes, 0 /* default time-out */,
+        PIPE_UNLIMITED_INSTANCES, first_bytes, first_bytes, 0 /* default time-out */,
         security.get()));
     if (!pipe) {
         const DWORD error_code = GetLastError();

@@ -14,7 +14,8 @@
 #include <stdexcept>
 #include <vector>
 
-constexpr DWORD idle_bytes = 4 * 1024; // the buffer of an idle connection, and of its pipe
+constexpr DWORD first_bytes = 4 * 1024; // the buffer of a new connection, and of its pipe
+constexpr DWORD kept_bytes = 64 * 1024; // a larger one is given back after the reply
 
 struct server;
 
@@ -27,7 +28,7 @@ struct connection : OVERLAPPED {
     ipc::unique_handle pipe;
     ipc::unique_handle connected; // an event, up to there; routines need none
     ULONGLONG since_ms = 0;
-    std::vector<char> message = std::vector<char>(idle_bytes);
+    std::vector<char> message = std::vector<char>(first_bytes);
     DWORD used = 0; // bytes of the message that have arrived
     std::uint64_t answered = 0;
     // ANCHOR_END: context
@@ -50,7 +51,7 @@ inline connection::connection(server& owner, const std::wstring& name, bool firs
         name.c_str(),
         PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-        PIPE_UNLIMITED_INSTANCES, idle_bytes, idle_bytes, 0 /* default time-out */,
+        PIPE_UNLIMITED_INSTANCES, first_bytes, first_bytes, 0 /* default time-out */,
         security.get()));
     if (!pipe) {
         const DWORD error = GetLastError();
@@ -83,10 +84,11 @@ inline void begin_connect(connection& one) {
     }
 }
 
-// Forgets the message, and gives back what a long one took: an idle client holds no megabyte.
+// Forgets the message, and gives back what a long one took: an idle client holds no megabyte. A
+// client of large messages keeps a buffer into which they fit at once.
 inline void clear_message(connection& one) {
     one.used = 0;
-    if (one.message.size() > idle_bytes) {
-        one.message = std::vector<char>(idle_bytes);
+    if (one.message.size() > kept_bytes) {
+        one.message = std::vector<char>(first_bytes);
     }
 }
