@@ -29,7 +29,7 @@ struct server {
     std::size_t listening = 0;
 };
 
-unsigned __stdcall run(void* one); // in processA.cpp
+unsigned __stdcall run(void* argument); // a session; in processA.cpp
 
 // With the mutex held: makes sessions until enough of them wait for a client.
 inline void listen(server& all) {
