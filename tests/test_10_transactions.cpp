@@ -153,6 +153,16 @@ TEST_CASE("Who sends more than 1 MiB is disconnected, and the next one is served
     CHECK(server.a.peak_memory_bytes() < 40 * ipc::test::mebibyte);
 }
 
+TEST_CASE("An idle client that has sent 1 MiB does not keep the memory") {
+    running_server server;
+    raw_client client(server.pipe);
+    CHECK(client.ask("short") == "SHORT");
+    const std::uint64_t before = ipc::test::memory_bytes(server.a.process());
+    CHECK(client.ask(std::string(ipc::test::mebibyte, 'x')).has_value());
+    CHECK(client.ask("short") == "SHORT"); // the long message has been let go of by now
+    CHECK(ipc::test::memory_bytes(server.a.process()) < before + ipc::test::mebibyte / 2);
+}
+
 TEST_CASE("A client that is gone while its reply is being written does no harm") {
     running_server server;
     for (int i = 0; i < 50; ++i) {

@@ -35,7 +35,7 @@ void expect(const char* what, const outcome& got, DWORD error, std::string_view 
     case ERROR_BROKEN_PIPE:
     case ERROR_NO_DATA:
     case ERROR_PIPE_NOT_CONNECTED: throw std::runtime_error("the server closed the connection");
-    case ERROR_HANDLES_CLOSED: // while CallNamedPipe waits for a free instance
+    case 676: // ERROR_HANDLES_CLOSED, not named by MinGW-w64: Wine's end of a wait for an instance
     case ERROR_FILE_NOT_FOUND: throw std::runtime_error("the server is gone");
     default: ipc::throw_error(what, got.error);
     }
