@@ -52,6 +52,12 @@ public:
         raw_client().try_connect(name_); // ends its ConnectNamedPipe
     }
 
+    ipc::unique_handle one_more() const {
+        return ipc::unique_handle(CreateNamedPipeW(name_.c_str(), PIPE_ACCESS_DUPLEX,
+                                                   PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, 2,
+                                                   4096, 4096, 0, nullptr));
+    }
+
     const std::wstring suffix = ipc::test::unique_suffix();
 
 private:
@@ -78,9 +84,7 @@ private:
     }
 
     const std::wstring name_ = ipc::test::tested.pipe + L"." + suffix;
-    ipc::unique_handle pipe_{CreateNamedPipeW(name_.c_str(), PIPE_ACCESS_DUPLEX,
-                                              PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, 1, 4096,
-                                              4096, 0, nullptr)};
+    ipc::unique_handle pipe_ = one_more(); // the first of two; most cases need no second
     std::atomic<bool> stop_ = false;
     std::jthread thread_;
 };
@@ -296,6 +300,15 @@ TEST_CASE("B gives up on a server that does not answer, with either call") {
     for (const auto& b : all) {
         check_failed(*b, "B: the server did not answer in time\n");
     }
+}
+
+TEST_CASE("B does not hang if an instance that nobody serves is there when there should be none") {
+    hostile_server server(all_requests, no_answer);
+    ipc::test::program b(b_command(server.suffix));
+    REQUIRE(b.wait_for_output("NMPWAIT_NOWAIT: no free instance\n"));
+    const ipc::unique_handle second = server.one_more(); // B waits 100 ms, or has just done it
+    REQUIRE(second);
+    check_failed(b, "B: the server did not answer in time\n");
 }
 
 TEST_CASE("B measuring gives up on a server that stops answering") {

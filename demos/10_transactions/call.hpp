@@ -72,7 +72,7 @@ inline bool no_free_instance(DWORD error) {
 }
 
 // CallNamedPipe waits once and then tries once. If somebody else is quicker, its caller has to call
-// it again.
+// it again. Needs a call_limit, too.
 inline outcome call_when_free(const std::wstring& name, const std::string& request, DWORD room) {
     const ULONGLONG end_ms = GetTickCount64() + connect_limit_ms;
     for (;;) {
@@ -86,3 +86,8 @@ inline outcome call_when_free(const std::wstring& name, const std::string& reque
     }
 }
 // ANCHOR_END: no_free_instance
+
+inline outcome call_within_limit(const std::wstring& name, const std::string& request, DWORD room) {
+    const call_limit limit(connect_limit_ms + answer_limit_ms);
+    return call_when_free(name, request, room);
+}

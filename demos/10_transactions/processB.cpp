@@ -13,6 +13,7 @@
 #include "protocol.hpp"
 
 #include <chrono>
+#include <utility>
 
 namespace {
 
@@ -45,11 +46,6 @@ std::string ask(const connection& to, const std::string& request, std::string_vi
     const outcome got = transact(to, request, room);
     expect("TransactNamedPipe", got, ERROR_SUCCESS, reply);
     return got.reply;
-}
-
-outcome call_within_limit(const std::wstring& name, const std::string& request, DWORD bytes) {
-    const call_limit limit(connect_limit_ms + answer_limit_ms);
-    return call_when_free(name, request, bytes);
 }
 
 std::string ask(const std::wstring& name, const std::string& request, std::string_view reply) {
@@ -89,7 +85,11 @@ void show_busy(const std::wstring& name) {
     const std::pair<DWORD, const char*> waits[] = {{NMPWAIT_NOWAIT, "NMPWAIT_NOWAIT"},
                                                    {100 /* ms */, "a wait of 100 ms"}};
     for (const auto& [wait_ms, text] : waits) {
-        const outcome got = call(name, "unsent", room, wait_ms); // nobody answers: needs no limit
+        outcome got;
+        {
+            const call_limit limit(answer_limit_ms); // should another instance come from somewhere
+            got = call(name, "unsent", room, wait_ms);
+        }
         expect("CallNamedPipeW", got, no_free_instance(got.error) ? got.error : ERROR_PIPE_BUSY);
         ipc::print_line("B: CallNamedPipeW with {}: no free instance", text);
     }
