@@ -52,6 +52,7 @@ inline call_limit::call_limit(DWORD limit_ms) {
 
 // ANCHOR: call
 // wait_ms is for a free instance only. For the answer, who calls this needs a call_limit.
+// cppcheck-suppress passedByValue; the call wants a pointer to what is not const
 inline outcome call(const std::wstring& name, std::string request, DWORD room, DWORD wait_ms) {
     outcome got{ERROR_SUCCESS, std::string(room, '\0')};
     DWORD bytes = 0;

@@ -106,12 +106,13 @@ void show_calls(const std::wstring& name) {
 }
 
 template <typename Ask> std::uint64_t nanoseconds_each(std::uint64_t times, Ask ask_once) {
+    std::uint64_t asked = 0;
     const auto start = std::chrono::steady_clock::now();
-    for (std::uint64_t i = 0; i < times; ++i) {
+    do {
         ask_once();
-    }
+    } while (++asked < times);
     const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
-    return static_cast<std::uint64_t>(took.count()) / times;
+    return static_cast<std::uint64_t>(took.count()) / asked;
 }
 
 void measure(const std::wstring& name, std::uint64_t times) {
