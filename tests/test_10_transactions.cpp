@@ -186,7 +186,7 @@ TEST_CASE("A client that is gone while its reply is being written does no harm")
 }
 
 TEST_CASE("Ctrl+C ends the server at any moment, and its client learns it") {
-    for (const std::string step : {"idle", "asking", "not reading"}) {
+    for (const std::string step : {"idle", "asking", "sending ahead", "not reading"}) {
         INFO(step);
         running_server server({L"--idle", L"60"});
         raw_client client(server.pipe);
@@ -196,13 +196,20 @@ TEST_CASE("Ctrl+C ends the server at any moment, and its client learns it") {
             asker = std::jthread([&] {
                 while (client.ask("x")) {}
             });
+        } else if (step == "sending ahead") { // no read and no write of the server has to wait
+            asker = std::jthread([&] {
+                for (int i = 0; i < 100; ++i) {
+                    client.send("x");
+                }
+                while (client.receive() && client.send("x")) {}
+            });
         } else if (step == "not reading") {
             CHECK(client.send(std::string(ipc::test::mebibyte, 'x')));
         }
         server.stop();
         if (step == "idle") {
             CHECK(client.is_dropped());
-        } else if (step == "asking") {
+        } else if (asker.joinable()) {
             asker.join();
             CHECK(client.error() != ERROR_OPERATION_ABORTED);
         }

@@ -50,7 +50,6 @@ inline call_limit::call_limit(DWORD limit_ms) {
     SetThreadpoolTimer(timer_, &first, again_ms, 0);
 }
 
-// ANCHOR: call
 // wait_ms is for a free instance only. For the answer, who calls this needs a call_limit.
 // cppcheck-suppress passedByValue; the call wants a pointer to what is not const
 inline outcome call(const std::wstring& name, std::string request, DWORD room, DWORD wait_ms) {
@@ -63,7 +62,6 @@ inline outcome call(const std::wstring& name, std::string request, DWORD room, D
     got.reply.resize(got.error == ERROR_MORE_DATA ? room : bytes);
     return got;
 }
-// ANCHOR_END: call
 
 // ANCHOR: no_free_instance
 // What CallNamedPipe says when its wait was in vain is not documented: the error of the wait, or
@@ -71,6 +69,7 @@ inline outcome call(const std::wstring& name, std::string request, DWORD room, D
 inline bool no_free_instance(DWORD error) {
     return error == ERROR_PIPE_BUSY || error == ERROR_SEM_TIMEOUT;
 }
+// ANCHOR_END: no_free_instance
 
 // CallNamedPipe waits once and then tries once. If somebody else is quicker, its caller has to call
 // it again. Needs a call_limit, too.
@@ -86,7 +85,6 @@ inline outcome call_when_free(const std::wstring& name, const std::string& reque
         }
     }
 }
-// ANCHOR_END: no_free_instance
 
 inline outcome call_within_limit(const std::wstring& name, const std::string& request, DWORD room) {
     const call_limit limit(connect_limit_ms + answer_limit_ms);

@@ -91,7 +91,6 @@ inline DWORD finish(const connection& to, OVERLAPPED& operation, BOOL done, std:
     return error;
 }
 
-// ANCHOR: transact
 // cppcheck-suppress passedByValue; the call wants a pointer to what is not const
 inline outcome transact(const connection& to, std::string request, DWORD room) {
     outcome got{ERROR_SUCCESS, std::string(room, '\0')};
@@ -103,7 +102,6 @@ inline outcome transact(const connection& to, std::string request, DWORD room) {
     got.error = finish(to, operation, done, got.reply);
     return got;
 }
-// ANCHOR_END: transact
 
 inline outcome read_rest(const connection& to, DWORD room) {
     outcome got{ERROR_SUCCESS, std::string(room, '\0')};

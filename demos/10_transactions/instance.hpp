@@ -50,7 +50,6 @@ inline instance::instance(const std::wstring& name)
     }
 }
 
-// ANCHOR: finish
 // Waits for what an overlapped call has begun; the limit and Ctrl+C end it. Returns its error.
 inline DWORD finish(instance& one, BOOL done, DWORD limit_ms, DWORD& bytes) {
     const DWORD began = done ? ERROR_SUCCESS : GetLastError();
@@ -73,4 +72,3 @@ inline DWORD finish(instance& one, BOOL done, DWORD limit_ms, DWORD& bytes) {
     }
     return error;
 }
-// ANCHOR_END: finish

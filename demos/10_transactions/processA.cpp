@@ -29,7 +29,6 @@ void wait_for_client(instance& one) {
     }
 }
 
-// ANCHOR: read_request
 // A message longer than the buffer arrives in pieces, each but the last with ERROR_MORE_DATA.
 DWORD read_request(instance& one) {
     one.used = 0;
@@ -49,7 +48,6 @@ DWORD read_request(instance& one) {
         one.message.resize(one.message.size() * 2);
     }
 }
-// ANCHOR_END: read_request
 
 DWORD write_reply(instance& one) {
     protocol::make_reply({one.message.data(), one.used});
@@ -59,7 +57,6 @@ DWORD write_reply(instance& one) {
     return finish(one, done, one.idle_limit_ms, bytes);
 }
 
-// ANCHOR: serve_client
 // Returns the error that ended the connection. It is always the client who leaves: to disconnect
 // after a reply would throw away what it has not read yet.
 DWORD serve_client(instance& one, std::uint64_t& answered) {
@@ -75,7 +72,6 @@ DWORD serve_client(instance& one, std::uint64_t& answered) {
     }
     return ERROR_OPERATION_ABORTED;
 }
-// ANCHOR_END: serve_client
 
 std::uint64_t serve(instance& one, std::uint64_t clients) {
     std::uint64_t served = 0;
