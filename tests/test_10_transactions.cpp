@@ -34,16 +34,16 @@ void check_failed(ipc::test::program& b, const std::string& line) {
     CHECK(ipc::test::lines_of(b.error_output()).size() == 1);
 }
 
-// A server of the test's own. It answers so many requests as it should, and then once as it should
-// not. B asks four times on one connection, then three times on connections of their own.
+// A server of the test's own. It answers so many requests as it should, the next one as it should
+// not, and is honest again. B asks four times on one connection, then three times on others.
 class hostile_server {
 public:
     using answer = std::function<void(ipc::unique_handle& pipe, const std::string& request)>;
 
-    hostile_server(int honest_answers, answer last) {
+    hostile_server(int honest_answers, answer wrong) {
         REQUIRE(pipe_);
         thread_ = std::jthread(
-            [this, honest_answers, last = std::move(last)] { serve(honest_answers, last); });
+            [this, honest_answers, wrong = std::move(wrong)] { serve(honest_answers, wrong); });
     }
     hostile_server(const hostile_server&) = delete;
     hostile_server& operator=(const hostile_server&) = delete;
@@ -66,17 +66,17 @@ private:
         WriteFile(pipe, bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr);
     }
 
-    void serve(int honest_answers, const answer& last) {
+    void serve(int honest_answers, const answer& wrong) {
         while (pipe_ && !stop_) {
             ConnectNamedPipe(pipe_.get(), nullptr);
             char request[100];
             DWORD bytes = 0;
             while (pipe_ && ReadFile(pipe_.get(), request, sizeof request, &bytes, nullptr)) {
                 const std::string text(request, bytes);
-                if (honest_answers-- > 0) {
-                    write(pipe_.get(), ipc::test::upper_case(text));
+                if (honest_answers-- == 0) {
+                    wrong(pipe_, text);
                 } else {
-                    last(pipe_, text);
+                    write(pipe_.get(), ipc::test::upper_case(text));
                 }
             }
             DisconnectNamedPipe(pipe_.get());
