@@ -23,10 +23,6 @@ const std::vector<pair_run> pairs = {
     {L"07_thread_per_client", {L"--clients", L"1"}},
     {L"08_completion_routines", {L"--clients", L"1"}},
     {L"09_completion_port", {L"--clients", L"1"}},
-    {L"02_duplicate_handle", {}},
-    {L"03_two_pipe_duplex", {}},
-    {L"04_message_mode", {}},
-    {L"05_overlapped_server", {L"--clients", L"1"}},
     {L"10_transactions", {L"--clients", L"4"}},
 };
 
