@@ -1,0 +1,279 @@
+// Drives every server with the same load and writes figures, charts and a table. Beside the servers
+// it measures the floor: a blocking ping-pong on one pipe, with the same client.
+//
+// Run: cmake -P tests/bench.cmake, which says how; or bench --out FOLDER
+//
+// The points are measured in rounds, all of them in each round, so that a disturbance of the machine
+// falls on neighbours and not on all figures of one server.
+
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/text.hpp"
+#include "tests/bench_load.hpp"
+#include "tests/bench_report.hpp"
+#include "tests/chart.hpp"
+#include "tests/launcher.hpp"
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+namespace {
+
+constexpr auto usage =
+    "bench --out FOLDER [--seconds N] [--rounds N] [--quick] [--only NN] [--machine TEXT]\n"
+    "  --out FOLDER    where to write the figures and charts\n"
+    "  --seconds N     measure each point for so long (default: 1)\n"
+    "  --rounds N      measure each point so many times (default: 3)\n"
+    "  --quick         one round of a fifth of a second: to see that everything works\n"
+    "  --only NN       of the servers, only this one, such as 09\n"
+    "  --machine TEXT  describes the machine, for machine.txt\n"
+    "  --floor-server NAME  what the benchmark starts itself as";
+
+constexpr std::array<unsigned, 5> client_counts = {1, 16, 62, 255, 1000};
+constexpr auto floor_name = "floor";
+
+struct known_server {
+    const char* folder;
+    const wchar_t* pipe;
+    unsigned most_clients; // of those above
+    const char* most_clients_text;
+    const char* choose_when;
+};
+
+constexpr std::array<known_server, 4> known_servers = {{
+    {"05_overlapped_server", L"\\\\.\\pipe\\ipc_demos.05.requests", 62, "62",
+     "62 clients are enough, and they share state that you do not want to lock"},
+    {"07_thread_per_client", L"\\\\.\\pipe\\ipc_demos.07.requests", 1000, "as threads fit",
+     "a request may block or take long, and clients are counted in tens"},
+    {"08_completion_routines", L"\\\\.\\pipe\\ipc_demos.08.requests", 1000, "as memory holds",
+     "there are many clients, each request is short, and one processor is enough"},
+    {"09_completion_port", L"\\\\.\\pipe\\ipc_demos.09.requests", 1000, "as memory holds",
+     "there are many clients, and their requests keep several processors busy"},
+}};
+
+struct settings {
+    std::wstring out;
+    std::uint64_t seconds = 1;
+    std::uint64_t rounds = 3;
+    bool quick = false;
+    std::wstring only;
+    std::wstring machine;
+    std::wstring floor_server; // not empty: this program is the floor's server
+
+    DWORD duration_ms() const { return quick ? 200 : static_cast<DWORD>(seconds * 1000); }
+};
+
+settings parse(int argc, wchar_t** argv) {
+    settings all;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--out", &all.out},
+                          {L"--seconds", &all.seconds},
+                          {L"--rounds", &all.rounds},
+                          {L"--quick", &all.quick},
+                          {L"--only", &all.only},
+                          {L"--machine", &all.machine},
+                          {L"--floor-server", &all.floor_server}});
+    if (all.out.empty() && all.floor_server.empty()) {
+        throw ipc::usage_error("--out is missing; usage: bench --out FOLDER");
+    }
+    if (all.seconds < 1 || all.seconds > 60 || all.rounds < 1 || all.rounds > 99) {
+        throw ipc::usage_error("--seconds needs 1 to 60, and --rounds 1 to 99");
+    }
+    if (all.quick) {
+        all.rounds = 1;
+    }
+    return all;
+}
+
+// Those that are built. The first entry is the floor and has no program of its own.
+std::vector<const known_server*> servers_to_measure(const std::wstring& only) {
+    std::vector<const known_server*> servers = {nullptr};
+    for (const known_server& server : known_servers) {
+        const std::wstring folder = ipc::to_utf16(server.folder);
+        if (!only.empty() && !folder.starts_with(only)) {
+            continue;
+        }
+        if (std::filesystem::exists(ipc::test::program_path(folder, L"processA.exe"))) {
+            servers.push_back(&server);
+        } else {
+            ipc::print_line("{} is not built, and left out", server.folder);
+        }
+    }
+    if (servers.size() == 1) {
+        throw std::runtime_error("there is no server to measure");
+    }
+    return servers;
+}
+
+ipc::test::server_command command_for(const known_server* server) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    if (server == nullptr) {
+        const std::wstring pipe = L"\\\\.\\pipe\\ipc_demos.bench.floor." + suffix;
+        return {{ipc::test::program_path(L"tests", L"bench.exe"), L"--floor-server", pipe}, pipe};
+    }
+    return {{ipc::test::program_path(ipc::to_utf16(server->folder), L"processA.exe"), L"--name",
+             suffix, L"--idle", L"3600"},
+            std::wstring(server->pipe) + L"." + suffix};
+}
+
+struct plan {
+    std::vector<const known_server*> servers;
+    ipc::test::report report;
+};
+
+plan make_plan(const std::wstring& only) {
+    plan all{.servers = servers_to_measure(only), .report = {}};
+    for (const known_server* server : all.servers) {
+        all.report.servers.push_back(server == nullptr
+                                         ? ipc::test::measured_server{floor_name, "1", ""}
+                                         : ipc::test::measured_server{server->folder,
+                                                                      server->most_clients_text,
+                                                                      server->choose_when});
+    }
+    for (const DWORD bytes : {ipc::test::small_bytes, ipc::test::large_bytes}) {
+        for (const unsigned clients : client_counts) {
+            for (std::size_t i = 0; i < all.servers.size(); ++i) {
+                const unsigned most = all.servers[i] == nullptr ? 1 : all.servers[i]->most_clients;
+                if (clients <= most) {
+                    all.report.points.push_back({i, clients, bytes, {}});
+                }
+            }
+        }
+    }
+    return all;
+}
+
+std::string milliseconds(double us) {
+    return ipc::test::number_text(us / 1000) + " ms";
+}
+
+std::string progress_text(const ipc::test::measurement& figures) {
+    std::string text = ipc::fill("{} requests/s, median {}, 99% {}",
+                                 {ipc::test::number_text(figures.requests_per_second),
+                                  milliseconds(figures.median_us), milliseconds(figures.p99_us)});
+    if (figures.not_served != 0) {
+        text += "; clients without a reply: " + std::to_string(figures.not_served);
+    }
+    return text;
+}
+
+// Measures every point once; returns how many failed.
+unsigned run_round(plan& all, const settings& wanted, std::size_t steps_before) {
+    unsigned failed = 0;
+    std::size_t step = steps_before;
+    const std::size_t steps = all.report.points.size() * wanted.rounds;
+    for (ipc::test::measured_point& point : all.report.points) {
+        std::string outcome;
+        try {
+            const ipc::test::measurement figures = ipc::test::measure(
+                command_for(all.servers[point.server]), {.clients = point.clients,
+                                                         .message_bytes = point.message_bytes,
+                                                         .duration_ms = wanted.duration_ms()});
+            point.rounds.push_back(figures);
+            outcome = progress_text(figures);
+        } catch (const std::exception& problem) {
+            ++failed;
+            outcome = std::string("FAILED: ") + problem.what();
+        }
+        ipc::print_line("[{}/{}] {}, {} client{}, {}: {}", ++step, steps,
+                        all.report.servers[point.server].name, point.clients,
+                        point.clients == 1 ? "" : "s", ipc::test::size_text(point.message_bytes),
+                        outcome);
+    }
+    return failed;
+}
+
+std::string system_text() {
+    const HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
+    using wine_get_version = const char*(__cdecl*)();
+    const auto wine_version = reinterpret_cast<wine_get_version>(
+        reinterpret_cast<void*>(GetProcAddress(ntdll, "wine_get_version")));
+    if (wine_version != nullptr) {
+        return std::string("Wine ") + wine_version();
+    }
+    // GetVersionExW would tell what the program's manifest claims to know.
+    using rtl_get_version = LONG(WINAPI*)(OSVERSIONINFOW*);
+    const auto get_version = reinterpret_cast<rtl_get_version>(
+        reinterpret_cast<void*>(GetProcAddress(ntdll, "RtlGetVersion")));
+    OSVERSIONINFOW version{};
+    version.dwOSVersionInfoSize = sizeof version;
+    if (get_version == nullptr || get_version(&version) != 0) {
+        return "Windows";
+    }
+    return ipc::fill("Windows {}.{}.{}", {std::to_string(version.dwMajorVersion),
+                                          std::to_string(version.dwMinorVersion),
+                                          std::to_string(version.dwBuildNumber)});
+}
+
+std::string compiler_text() {
+#if defined(__clang__)
+    return "Clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "MinGW-w64 GCC " __VERSION__;
+#else
+    return "MSVC " + std::to_string(_MSC_FULL_VER);
+#endif
+}
+
+std::string date_text() {
+    SYSTEMTIME now{};
+    GetSystemTime(&now);
+    const auto two_digits = [](WORD number) {
+        return (number < 10 ? "0" : "") + std::to_string(number);
+    };
+    return std::to_string(now.wYear) + "-" + two_digits(now.wMonth) + "-" + two_digits(now.wDay);
+}
+
+std::string machine_text(const settings& wanted) {
+    std::string text;
+    if (!wanted.machine.empty()) {
+        text += "machine:  " + ipc::to_utf8(wanted.machine) + "\n";
+    }
+    text += ipc::fill("system:   {}\ncompiler: {}\ndate:     {}\n",
+                      {system_text(), compiler_text(), date_text()});
+    text += ipc::fill("measured: {} rounds, {} ms for each point\n",
+                      {std::to_string(wanted.rounds), std::to_string(wanted.duration_ms())});
+    return text;
+}
+
+void write_files(const ipc::test::report& report, const settings& wanted) {
+    std::vector<ipc::test::output_file> files = charts(report);
+    files.push_back({"results.csv", csv_text(report)});
+    files.push_back({"goals.txt", goals_text(report)});
+    files.push_back({"table.md", table_text(report)});
+    files.push_back({"machine.txt", machine_text(wanted)});
+    const std::filesystem::path folder(wanted.out);
+    std::filesystem::create_directories(folder);
+    for (const ipc::test::output_file& one : files) {
+        std::ofstream file(folder / one.name, std::ios::binary); // LF on Windows, too
+        if (!(file << one.content << std::flush)) {
+            throw std::runtime_error("cannot write " + one.name + " in " +
+                                     ipc::to_utf8(wanted.out));
+        }
+    }
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    const settings wanted = parse(argc, argv);
+    if (!wanted.floor_server.empty()) {
+        ipc::test::run_floor_server(wanted.floor_server);
+        return 0;
+    }
+    plan all = make_plan(wanted.only);
+    unsigned failed = 0;
+    for (std::uint64_t round = 0; round < wanted.rounds; ++round) {
+        failed += run_round(all, wanted, round * all.report.points.size());
+    }
+    write_files(all.report, wanted);
+    ipc::print_line("\n{}", goals_text(all.report));
+    if (failed != 0) {
+        throw std::runtime_error(std::to_string(failed) + " points could not be measured");
+    }
+    return 0;
+} catch (...) {
+    return ipc::report_exception("bench");
+}
