@@ -18,7 +18,8 @@
 namespace ipc::test {
 namespace {
 
-constexpr DWORD answer_limit_ms = 30'000; // far more than the slowest server needs
+constexpr DWORD start_limit_ms = 30'000;
+constexpr DWORD end_limit_ms = 30'000; // for calls to return whose server is gone
 constexpr DWORD small_message_bytes = 64;
 constexpr DWORD pipe_buffer_bytes = 4 * 1024; // as in the servers
 constexpr DWORD longest_message = 1024 * 1024;
@@ -36,8 +37,8 @@ LONGLONG ticks_per_second() {
     return frequency.QuadPart;
 }
 
-unique_handle connect(const std::wstring& name) {
-    const ULONGLONG end_ms = GetTickCount64() + answer_limit_ms;
+unique_handle connect(const std::wstring& name, DWORD limit_ms) {
+    const ULONGLONG end_ms = GetTickCount64() + limit_ms;
     for (;;) {
         unique_handle pipe(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr,
                                        OPEN_EXISTING,
@@ -73,14 +74,16 @@ struct starting_line {
     LONGLONG from = 0; // what is measured lies between these two
     LONGLONG to = 0;
     DWORD message_bytes = 0;
+    DWORD answer_limit_ms = 0;
 };
 
 // One client and its thread; it never moves.
 class client {
 public:
     client(starting_line& line, unsigned number, const std::wstring& pipe_name)
-        : line_(line), pipe_(connect(pipe_name)), request_(line.message_bytes),
-          expected_(line.message_bytes), reply_(line.message_bytes + 1) {
+        : line_(line), pipe_(connect(pipe_name, line.answer_limit_ms)),
+          request_(line.message_bytes), expected_(line.message_bytes),
+          reply_(line.message_bytes + 1) {
         for (DWORD i = 0; i < line.message_bytes; ++i) {
             request_[i] = static_cast<char>('a' + (number + i) % 26);
             expected_[i] = static_cast<char>('A' + (number + i) % 26);
@@ -199,6 +202,7 @@ public:
             throw_last_error("CreateEventW");
         }
         line_.message_bytes = what.message_bytes;
+        line_.answer_limit_ms = what.answer_limit_ms;
         line_.not_ready = what.clients;
     }
     all_clients(const all_clients&) = delete;
@@ -208,7 +212,7 @@ public:
         line_.cancelled = true;
         SetEvent(line_.start.get());
         server_.job().terminate();
-        if (!wait_for_end(answer_limit_ms)) {
+        if (!wait_for_end(end_limit_ms)) {
             // Their threads use memory of this one; there is no way to go on.
             print_error_line("bench: a client's call does not return, although its server is gone");
             TerminateProcess(GetCurrentProcess(), 1);
@@ -223,7 +227,7 @@ public:
         for (const auto& one : clients_) {
             one->start_thread();
         }
-        if (WaitForSingleObject(line_.all_ready.get(), answer_limit_ms) != WAIT_OBJECT_0) {
+        if (WaitForSingleObject(line_.all_ready.get(), what_.answer_limit_ms) != WAIT_OBJECT_0) {
             throw std::runtime_error("the server did not answer in time");
         }
     }
@@ -233,7 +237,7 @@ public:
         line_.from = now_ticks() + duration / 4; // until then everything warms up
         line_.to = line_.from + duration;
         SetEvent(line_.start.get());
-        const bool all_ended = wait_for_end(what_.duration_ms * 5 / 4 + answer_limit_ms);
+        const bool all_ended = wait_for_end(what_.duration_ms * 5 / 4 + what_.answer_limit_ms);
         if (!all_ended) {
             throw std::runtime_error("the server did not answer in time");
         }
@@ -298,7 +302,7 @@ unsigned thread_count(DWORD process_id) {
 
 measurement measure(const server_command& server, const load& what) {
     program running(server.arguments);
-    if (!running.wait_for_output("\n", answer_limit_ms)) {
+    if (!running.wait_for_output("\n", start_limit_ms) || running.output().empty()) {
         throw std::runtime_error("the server did not start: " + running.error_output());
     }
     measurement result;
@@ -322,12 +326,12 @@ void run_floor_server(const std::wstring& pipe_name) {
     if (!pipe) {
         throw_last_error("CreateNamedPipeW");
     }
+    std::vector<char> message(longest_message);
     print_line("A: one instance waits for a client");
     // Each of these calls waits for as long as the benchmark lives: its end closes the job object.
     if (!ConnectNamedPipe(pipe.get(), nullptr) && GetLastError() != ERROR_PIPE_CONNECTED) {
         throw_last_error("ConnectNamedPipe");
     }
-    std::vector<char> message(longest_message);
     DWORD bytes = 0;
     while (ReadFile(pipe.get(), message.data(), longest_message, &bytes, nullptr)) {
         make_upper_case(message.data(), bytes);

@@ -8,6 +8,7 @@
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <stdexcept>
@@ -159,6 +160,35 @@ int take_memory(const arguments& args) {
     return hang({});
 }
 
+// Serves one client of the pipe PIPE with N right replies, and then with a "wrong" one, with none
+// ("hang"), or by closing the connection ("leave").
+int bad_server(const arguments& args) {
+    const ipc::unique_handle pipe(CreateNamedPipeW(args.at(0).c_str(), PIPE_ACCESS_DUPLEX,
+                                                   PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, 1,
+                                                   4096, 4096, 0, nullptr));
+    if (!pipe) {
+        ipc::throw_last_error("CreateNamedPipeW");
+    }
+    write_bytes("ready\n");
+    ConnectNamedPipe(pipe.get(), nullptr); // whether a client is there, the read will tell
+    char message[4096];
+    DWORD bytes = 0;
+    for (unsigned long right = std::stoul(args.at(1));
+         ReadFile(pipe.get(), message, sizeof message, &bytes, nullptr); --right) {
+        if (right == 0 && args.at(2) != L"wrong") {
+            return args.at(2) == L"leave" ? 0 : hang({});
+        }
+        std::transform(message, message + bytes, message, [](char letter) {
+            return static_cast<char>(letter - 'a' + 'A'); // the benchmark sends small letters
+        });
+        if (right == 0) {
+            message[0] = '?';
+        }
+        WriteFile(pipe.get(), message, bytes, &bytes, nullptr);
+    }
+    return 0;
+}
+
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
@@ -177,6 +207,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"print", print},
         {L"wait-for-ctrl-c", wait_for_ctrl_c},
         {L"take-memory", take_memory},
+        {L"bad-server", bad_server},
         {L"throw-usage-error", throw_usage_error},
         {L"throw-win32-error", throw_win32_error},
     };
