@@ -238,9 +238,9 @@ std::string system_text() {
 
 std::string compiler_text() {
 #if defined(__clang__)
-    return "Clang " __clang_version__;
+    return "Clang " + std::to_string(__clang_major__);
 #elif defined(__GNUC__)
-    return "MinGW-w64 GCC " __VERSION__;
+    return "MinGW-w64 GCC " + std::to_string(__GNUC__);
 #else
     return "MSVC " + std::to_string(_MSC_FULL_VER);
 #endif
@@ -262,8 +262,9 @@ std::string machine_text(const settings& wanted) {
     }
     text += ipc::fill("system:   {}\ncompiler: {}\ndate:     {}\n",
                       {system_text(), compiler_text(), date_text()});
-    text += ipc::fill("measured: {} rounds, {} ms of each point\n",
-                      {std::to_string(wanted.rounds), std::to_string(wanted.duration_ms())});
+    text += ipc::fill("measured: {} round{}, {} ms of each point\n",
+                      {std::to_string(wanted.rounds), wanted.rounds == 1 ? "" : "s",
+                       std::to_string(wanted.duration_ms())});
     return text;
 }
 
