@@ -26,7 +26,7 @@ constexpr auto usage =
     "  --out FOLDER    where to write the figures and charts\n"
     "  --seconds N     measure each point for so long (default: 1)\n"
     "  --rounds N      measure each point so many times (default: 3)\n"
-    "  --quick         one round of a fifth of a second: to see that everything works\n"
+    "  --quick         one round of half a second a point: to see that everything works\n"
     "  --only NN       of the servers, only this one, such as 09\n"
     "  --machine TEXT  describes the machine, for machine.txt\n"
     "  --floor-server NAME  what the benchmark starts itself as";
@@ -45,11 +45,11 @@ struct known_server {
 constexpr std::array<known_server, 4> known_servers = {{
     {"05_overlapped_server", L"\\\\.\\pipe\\ipc_demos.05.requests", 62, "62",
      "62 clients are enough, and they share state that you do not want to lock"},
-    {"07_thread_per_client", L"\\\\.\\pipe\\ipc_demos.07.requests", 1000, "as threads fit",
+    {"07_thread_per_client", L"\\\\.\\pipe\\ipc_demos.07.requests", 1000, "1,024",
      "a request may block or take long, and clients are counted in tens"},
-    {"08_completion_routines", L"\\\\.\\pipe\\ipc_demos.08.requests", 1000, "as memory holds",
+    {"08_completion_routines", L"\\\\.\\pipe\\ipc_demos.08.requests", 1000, "1,024",
      "there are many clients, each request is short, and one processor is enough"},
-    {"09_completion_port", L"\\\\.\\pipe\\ipc_demos.09.requests", 1000, "as memory holds",
+    {"09_completion_port", L"\\\\.\\pipe\\ipc_demos.09.requests", 1000, "1,024",
      "there are many clients, and their requests keep several processors busy"},
 }};
 
@@ -62,7 +62,7 @@ struct settings {
     std::wstring machine;
     std::wstring floor_server; // not empty: this program is the floor's server
 
-    DWORD duration_ms() const { return quick ? 200 : static_cast<DWORD>(seconds * 1000); }
+    DWORD duration_ms() const { return quick ? 500 : static_cast<DWORD>(seconds * 1000); }
 
     // A single client's figures hang on which processors its two processes happen to run on. So it
     // is measured several times in each round, with new processes, for a part of the time each.
@@ -182,13 +182,12 @@ std::vector<ipc::test::measured_point*> steps_of_round(plan& all, const settings
     return steps;
 }
 
-ipc::test::measurement measure(const plan& all, const settings& wanted,
-                               const ipc::test::measured_point& point) {
-    const auto repeats = static_cast<DWORD>(point.clients == 1 ? wanted.repeats_of_one() : 1);
-    return ipc::test::measure(command_for(all.servers[point.server]),
-                              {.clients = point.clients,
-                               .message_bytes = point.message_bytes,
-                               .duration_ms = wanted.duration_ms() / repeats});
+DWORD duration_ms(const settings& wanted, const ipc::test::measured_point& point) {
+    if (point.clients == 1) {
+        return wanted.duration_ms() / static_cast<DWORD>(wanted.repeats_of_one());
+    }
+    // So many clients need the time to have several turns each.
+    return point.clients == client_counts.back() ? wanted.duration_ms() * 2 : wanted.duration_ms();
 }
 
 // Measures everything; returns how many measurements failed.
@@ -200,7 +199,10 @@ unsigned run(plan& all, const settings& wanted) {
         ipc::test::measured_point& point = *steps[i % steps.size()];
         std::string outcome;
         try {
-            point.rounds.push_back(measure(all, wanted, point));
+            point.rounds.push_back(ipc::test::measure(command_for(all.servers[point.server]),
+                                                      {.clients = point.clients,
+                                                       .message_bytes = point.message_bytes,
+                                                       .duration_ms = duration_ms(wanted, point)}));
             outcome = progress_text(point.rounds.back());
         } catch (const std::exception& problem) {
             ++failed;

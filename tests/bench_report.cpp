@@ -65,21 +65,45 @@ std::string outcome_text(const std::string& figure, bool met) {
     return padded(figure, 12) + (met ? "met" : "missed");
 }
 
-constexpr auto not_measured = "not measured";
+const std::string not_measured = "not measured";
+
+const measured_point* find_point(const report& all, std::size_t server, unsigned clients,
+                                 DWORD message_bytes) {
+    for (const measured_point& point : all.points) {
+        if (point.server == server && point.clients == clients &&
+            point.message_bytes == message_bytes && !point.rounds.empty()) {
+            return &point;
+        }
+    }
+    return nullptr;
+}
+
+// The median of the ratios of figures that were taken shortly after one another, so that a machine
+// that is slower for a while is no difference between them. None if one of them is not measured.
+std::optional<double> median_ratio(const measured_point* of, const measured_point* to,
+                                   double measurement::*figure) {
+    if (of == nullptr || to == nullptr) {
+        return std::nullopt;
+    }
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < std::min(of->rounds.size(), to->rounds.size()); ++i) {
+        ratios.push_back(of->rounds[i].*figure / to->rounds[i].*figure);
+    }
+    std::ranges::sort(ratios);
+    return ratios[ratios.size() / 2];
+}
 
 std::string round_trip_goals(const report& all) {
     std::string text = "The round trip of a single client, in round trips of the floor; at most " +
                        fixed(most_round_trip, 2) + ":\n";
     for (const DWORD bytes : {small_bytes, large_bytes}) {
-        const measurement* floor = all.find(the_floor, 1, bytes);
         for (std::size_t i = the_floor + 1; i < all.servers.size(); ++i) {
-            std::string outcome = not_measured;
-            const measurement* server = all.find(i, 1, bytes);
-            if (floor != nullptr && server != nullptr) {
-                const double ratio = server->median_us / floor->median_us;
-                outcome = outcome_text(fixed(ratio, 2), ratio <= most_round_trip);
-            }
-            text += goal_line(size_text(bytes), all.servers[i].name, outcome);
+            const std::optional<double> ratio =
+                median_ratio(find_point(all, i, 1, bytes), find_point(all, the_floor, 1, bytes),
+                             &measurement::median_us);
+            text += goal_line(size_text(bytes), all.servers[i].name,
+                              ratio ? outcome_text(fixed(*ratio, 2), *ratio <= most_round_trip)
+                                    : not_measured);
         }
     }
     return text;
@@ -93,14 +117,12 @@ std::string many_clients_goal(const report& all) {
             continue;
         }
         for (const DWORD bytes : {small_bytes, large_bytes}) {
-            std::string outcome = not_measured;
-            const measurement* few = all.find(i, 16, bytes);
-            const measurement* many = all.find(i, 255, bytes);
-            if (few != nullptr && many != nullptr) {
-                const double ratio = many->requests_per_second / few->requests_per_second;
-                outcome = outcome_text(fixed(ratio, 2), ratio >= least_rate);
-            }
-            text += goal_line(size_text(bytes), all.servers[i].name, outcome);
+            const std::optional<double> ratio =
+                median_ratio(find_point(all, i, 255, bytes), find_point(all, i, 16, bytes),
+                             &measurement::requests_per_second);
+            text += goal_line(size_text(bytes), all.servers[i].name,
+                              ratio ? outcome_text(fixed(*ratio, 2), *ratio >= least_rate)
+                                    : not_measured);
         }
     }
     return text;
@@ -239,13 +261,8 @@ const measurement& median_round(const std::vector<measurement>& rounds) {
 }
 
 const measurement* report::find(std::size_t server, unsigned clients, DWORD message_bytes) const {
-    for (const measured_point& point : points) {
-        if (point.server == server && point.clients == clients &&
-            point.message_bytes == message_bytes && !point.rounds.empty()) {
-            return &median_round(point.rounds);
-        }
-    }
-    return nullptr;
+    const measured_point* point = find_point(*this, server, clients, message_bytes);
+    return point != nullptr ? &median_round(point->rounds) : nullptr;
 }
 
 std::string size_text(DWORD bytes) {
