@@ -7,6 +7,8 @@
 #                     <!-- end snippet -->
 # and the file holds  // ANCHOR: region ... // ANCHOR_END: region            (or # in CMake files).
 # A file that starts with ./ is looked for beside the document; without #region the whole file is taken.
+# Markdown is put in as it is, without a fence, so that a table comes out of a file as a table. Its links have
+# to be right in the document that it is put in.
 #
 # Code is full of ; [ ] and \, which CMake lists do not survive. So texts stay strings here: they are walked
 # with string(FIND) and string(SUBSTRING), always quoted, and never become a list or an unquoted argument.
@@ -52,13 +54,16 @@ endfunction()
 
 # ---- source files
 
-# The language of a file for its fence. What is `text` is recorded output: no anchors, any length.
+# The language of a file for its fence. What is `text` is recorded output: no anchors, any length. So is
+# `markdown`, which has no fence.
 function(language_of path result)
     set(language text)
     if(path MATCHES "\\.(cpp|hpp)$")
         set(language cpp)
     elseif(path MATCHES "\\.cmake$|/CMakeLists\\.txt$")
         set(language cmake)
+    elseif(path MATCHES "\\.md$")
+        set(language markdown)
     endif()
     set(${result} ${language} PARENT_SCOPE)
 endfunction()
@@ -76,7 +81,7 @@ function(load_source path)
 
     language_of("${path}" language)
     string(FIND "${rest}" "ANCHOR" has_anchors)
-    if(has_anchors EQUAL -1 OR language STREQUAL "text")
+    if(has_anchors EQUAL -1 OR language MATCHES "text|markdown")
         string(REGEX REPLACE "[^\n]" "" line_ends "${rest}")
         string(LENGTH "${line_ends}" count)
         set_property(GLOBAL PROPERTY "${path}#" "${rest}")
@@ -172,7 +177,7 @@ function(dedent text)
     set(${text} "${result}" PARENT_SCOPE)
 endfunction()
 
-# The fenced block for `reference` (file or file#region) in the variable `result`; on a problem it is "".
+# The block for `reference` (file or file#region), with its fence, in the variable `result`; on a problem it is "".
 function(make_block document where reference result)
     set(${result} "" PARENT_SCOPE)
     string(REGEX MATCH "^([^#]+)(#(.*))?$" matched "${reference}")
@@ -198,7 +203,7 @@ function(make_block document where reference result)
     get_property(text GLOBAL PROPERTY "${path}#${anchor}")
     get_property(count GLOBAL PROPERTY "lines ${path}#${anchor}")
     language_of("${path}" language)
-    if(count GREATER line_limit AND NOT language STREQUAL "text")
+    if(count GREATER line_limit AND NOT language MATCHES "text|markdown")
         problem("${where}" "snippet ${reference}: ${count} lines, more than ${line_limit}")
         return()
     endif()
@@ -207,6 +212,11 @@ function(make_block document where reference result)
         return()
     endif()
 
+    if(language STREQUAL "markdown")
+        check_text_links("${document}" "${where}" "${text}")
+        set(${result} "${text}" PARENT_SCOPE)
+        return()
+    endif()
     set(fence "```")
     while(TRUE) # a fence longer than any in the text
         string(FIND "${text}" "${fence}" position)
@@ -297,6 +307,15 @@ function(write_text path text)
     math(EXPR length "${length} - 1")
     string(SUBSTRING "${text}" 0 ${length} text)
     file(CONFIGURE OUTPUT "${path}" CONTENT "@text@" @ONLY NEWLINE_STYLE LF)
+endfunction()
+
+# The same for each line of a text that is put into the document.
+function(check_text_links document where text)
+    while(NOT text STREQUAL "")
+        take_line(text line)
+        string(REGEX REPLACE "`[^`]*`" "" prose "${line}")
+        check_links("${document}" "${where}" "${prose}")
+    endwhile()
 endfunction()
 
 # Checks every relative link of one line: [text](target), ![image](target) and [label]: target.

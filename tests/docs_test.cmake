@@ -155,6 +155,22 @@ put(docs/long.txt "${lines}")
 expect_success("")
 expect_bytes(docs/guide.md "<!-- snippet: docs/long.txt -->\n```text\n${lines}```\n${end}")
 
+new_case("Markdown is put in as it is, and its links are checked where it is put" "<!-- snippet: docs/table.md -->\n${end}" "")
+string(REPEAT "| [a](other.md) | `[b](none.md)` |\n" 30 lines)
+put(docs/table.md "${lines}")
+put(docs/other.md "# Other\n")
+expect_success("")
+expect_bytes(docs/guide.md "<!-- snippet: docs/table.md -->\n${lines}${end}")
+expect_success(-DCHECK=ON)
+put(docs/table.md "| [a](guide.md) |\n")
+expect_problems(-DCHECK=ON "docs/guide.md:1: snippet docs/table.md differs from its file")
+put(demos/01_pair/README.md "Text\n<!-- snippet: docs/table.md -->\n| [a](guide.md) |\n${end}")
+put(docs/guide.md "nothing\n")
+expect_success("")
+expect_problems(-DCHECK=ON "demos/01_pair/README.md:2: link to guide.md: there is no such file")
+put(docs/table.md "<!-- snippet: ./table.md -->\n${end}")
+expect_problems("" "the text itself holds a snippet marker")
+
 # ---- problems with snippets: told in both modes, and the old text stays
 
 function(expect_rejected name body source)
