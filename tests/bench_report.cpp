@@ -8,6 +8,7 @@
 #include <charconv>
 #include <climits>
 #include <functional>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -251,13 +252,10 @@ chart threads_chart(const report& all, const std::vector<unsigned>& counts) {
 } // namespace
 
 const measurement& median_round(const std::vector<measurement>& rounds) {
-    std::vector<const measurement*> sorted;
-    for (const measurement& round : rounds) {
-        sorted.push_back(&round);
-    }
-    std::ranges::sort(sorted, {},
-                      [](const measurement* round) { return round->requests_per_second; });
-    return *sorted[sorted.size() / 2];
+    std::vector<std::size_t> order(rounds.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::sort(order, {}, [&](std::size_t i) { return rounds[i].requests_per_second; });
+    return rounds[order[order.size() / 2]];
 }
 
 const measurement* report::find(std::size_t server, unsigned clients, DWORD message_bytes) const {
