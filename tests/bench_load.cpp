@@ -14,6 +14,7 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 
 namespace ipc::test {
 namespace {
@@ -194,8 +195,8 @@ private:
 // All clients of one measurement. Its destructor ends the server, so that no thread waits forever.
 class all_clients {
 public:
-    all_clients(program& server, const std::wstring& pipe_name, const load& what)
-        : server_(server), pipe_name_(pipe_name), what_(what) {
+    all_clients(program& server, std::wstring pipe_name, const load& what)
+        : server_(server), pipe_name_(std::move(pipe_name)), what_(what) {
         line_.all_ready.reset(CreateEventW(nullptr, TRUE, FALSE, nullptr));
         line_.start.reset(CreateEventW(nullptr, TRUE, FALSE, nullptr));
         if (!line_.all_ready || !line_.start) {
