@@ -137,17 +137,18 @@ private:
         const double high = std::max(most_, 0.0);
         const double step = round_up((high > low ? high - low : 1) / 6);
         const double first = std::floor(low / step);
-        const double last = std::max(std::ceil(high / step), first + 1);
-        for (double i = first; i <= last; ++i) {
-            ticks_.push_back(i * step);
-        }
+        divide(first, std::ceil(high / step), [&](double i) { return i * step; });
     }
 
     void divide_logarithmic() {
         const double first = std::floor(std::log10(least_));
-        const double last = std::max(std::ceil(std::log10(most_)), first + 1);
-        for (double i = first; i <= last; ++i) {
-            ticks_.push_back(std::pow(10.0, i));
+        divide(first, std::ceil(std::log10(most_)), [](double i) { return std::pow(10.0, i); });
+    }
+
+    template <typename Value> void divide(double first, double last, Value value) {
+        const int steps = std::max(static_cast<int>(last - first), 1);
+        for (int i = 0; i <= steps; ++i) {
+            ticks_.push_back(value(first + i));
         }
     }
 
@@ -210,8 +211,9 @@ std::string draw_legend(const chart& what) {
     std::string text;
     for (std::size_t i = 0; i < what.series.size(); ++i) {
         const chart_series& series = what.series[i];
+        const std::size_t row = i / legend_columns;
         const double x = right + column_width * static_cast<double>(i % legend_columns);
-        const double y = title_height + legend_row_height * static_cast<double>(i / legend_columns);
+        const double y = title_height + legend_row_height * static_cast<double>(row);
         text += line(x, y + 8, x + 28, y + 8, colour_of(series), 3, series.dashed);
         text += text_at(x + 34, y + 12, "start", series.name);
     }
