@@ -228,6 +228,7 @@ chart memory_chart(const report& all, std::vector<unsigned> counts) {
     std::erase(counts, 1U);
     chart what = chart_over(counts, "Memory of the server for each idle client", "KiB");
     what.kind = chart_kind::bars;
+    what.logarithmic = true; // or a thread's stack would leave nothing to see of the others
     for (std::size_t i = the_floor + 1; i < all.servers.size(); ++i) {
         what.series.push_back(series_of(all, i, small_bytes, counts,
                                         [](const measurement& figures, unsigned clients) {

@@ -16,7 +16,7 @@ constexpr double right = 20;
 constexpr double bottom = 66;
 constexpr double title_height = 44;
 constexpr double legend_row_height = 22;
-constexpr std::size_t legend_columns = 4;
+constexpr std::size_t legend_columns = 3;
 constexpr double label_height = 12; // the least distance between two labels of a category
 constexpr double marker_radius = 4;
 
@@ -62,14 +62,19 @@ std::string element(std::string_view name, const std::vector<attribute>& attribu
 }
 
 std::string text_at(double x, double y, std::string_view anchor, std::string_view text,
-                    std::string_view colour = "#222222", int size = 13) {
-    return element("text",
-                   {{"x", fixed(x, 1)},
-                    {"y", fixed(y, 1)},
-                    {"text-anchor", std::string(anchor)},
-                    {"fill", std::string(colour)},
-                    {"font-size", std::to_string(size)}},
-                   escaped(text));
+                    std::string_view colour = "#222222", int size = 13, bool halo = false) {
+    std::vector<attribute> attributes = {{"x", fixed(x, 1)},
+                                         {"y", fixed(y, 1)},
+                                         {"text-anchor", std::string(anchor)},
+                                         {"fill", std::string(colour)},
+                                         {"font-size", std::to_string(size)}};
+    if (halo) { // keeps what is drawn behind it at a distance
+        attributes.insert(attributes.end(), {{"stroke", "#ffffff"},
+                                             {"stroke-width", "3"},
+                                             {"stroke-linejoin", "round"},
+                                             {"paint-order", "stroke"}});
+    }
+    return element("text", attributes, escaped(text));
 }
 
 std::string line(double x1, double y1, double x2, double y2, std::string_view colour,
@@ -286,7 +291,7 @@ std::string draw_labels(std::vector<label> labels, double top) {
     }
     std::string text;
     for (const label& one : labels) {
-        text += text_at(one.x, one.y, "start", one.text, one.colour, 11);
+        text += text_at(one.x, one.y, "start", one.text, one.colour, 11, true);
     }
     return text;
 }
