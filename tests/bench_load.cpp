@@ -105,7 +105,7 @@ public:
         return !thread_ || WaitForSingleObject(thread_.get(), limit_ms) == WAIT_OBJECT_0;
     }
 
-    // These are for after its end.
+    // These are for after its end, or while it waits for the start.
     const std::string& failure() const { return failure_; }
     const std::vector<LONGLONG>& round_trips() const { return round_trips_; }
     std::uint64_t replies() const { return replies_; }
@@ -231,6 +231,7 @@ public:
         if (WaitForSingleObject(line_.all_ready.get(), what_.answer_limit_ms) != WAIT_OBJECT_0) {
             throw std::runtime_error("the server did not answer in time");
         }
+        throw_if_one_failed();
     }
 
     void run() {
@@ -242,11 +243,7 @@ public:
         if (!all_ended) {
             throw std::runtime_error("the server did not answer in time");
         }
-        for (const auto& one : clients_) {
-            if (!one->failure().empty()) {
-                throw std::runtime_error("a client failed: " + one->failure());
-            }
-        }
+        throw_if_one_failed();
     }
 
     void add_to(measurement& result) const {
@@ -269,6 +266,14 @@ public:
     }
 
 private:
+    void throw_if_one_failed() const {
+        for (const auto& one : clients_) {
+            if (!one->failure().empty()) {
+                throw std::runtime_error("a client failed: " + one->failure());
+            }
+        }
+    }
+
     bool wait_for_end(DWORD limit_ms) const {
         const ULONGLONG end_ms = GetTickCount64() + limit_ms;
         return std::ranges::all_of(clients_, [&](const auto& one) {

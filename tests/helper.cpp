@@ -160,8 +160,8 @@ int take_memory(const arguments& args) {
     return hang({});
 }
 
-// Serves one client of the pipe PIPE with N right replies, and then with a "wrong" one, with none
-// ("hang"), or by closing the connection ("leave").
+// Serves one client of the pipe PIPE with N right replies, and then with a "wrong" one, one that is
+// too "short", none ("hang"), or by closing the connection ("leave").
 int bad_server(const arguments& args) {
     const ipc::unique_handle pipe(CreateNamedPipeW(args.at(0).c_str(), PIPE_ACCESS_DUPLEX,
                                                    PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, 1,
@@ -175,16 +175,17 @@ int bad_server(const arguments& args) {
     DWORD bytes = 0;
     for (unsigned long right = std::stoul(args.at(1));
          ReadFile(pipe.get(), message, sizeof message, &bytes, nullptr); --right) {
-        if (right == 0 && args.at(2) != L"wrong") {
-            return args.at(2) == L"leave" ? 0 : hang({});
+        const std::wstring then = right == 0 ? args.at(2) : L"";
+        if (then == L"leave" || then == L"hang") {
+            return then == L"leave" ? 0 : hang({});
         }
         std::transform(message, message + bytes, message, [](char letter) {
             return static_cast<char>(letter - 'a' + 'A'); // the benchmark sends small letters
         });
-        if (right == 0) {
+        if (then == L"wrong") {
             message[0] = '?';
         }
-        WriteFile(pipe.get(), message, bytes, &bytes, nullptr);
+        WriteFile(pipe.get(), message, then == L"short" ? bytes - 1 : bytes, &bytes, nullptr);
     }
     return 0;
 }
