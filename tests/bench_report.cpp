@@ -103,7 +103,7 @@ std::string round_trip_goals(const report& all) {
                 median_ratio(find_point(all, i, 1, bytes), find_point(all, the_floor, 1, bytes),
                              &measurement::median_us);
             text += goal_line(size_text(bytes), all.servers[i].name,
-                              ratio ? outcome_text(fixed(*ratio, 2), *ratio <= most_round_trip)
+                              ratio ? outcome_text(fixed(*ratio, 3), *ratio <= most_round_trip)
                                     : not_measured);
         }
     }
@@ -122,7 +122,7 @@ std::string many_clients_goal(const report& all) {
                 median_ratio(find_point(all, i, 255, bytes), find_point(all, i, 16, bytes),
                              &measurement::requests_per_second);
             text += goal_line(size_text(bytes), all.servers[i].name,
-                              ratio ? outcome_text(fixed(*ratio, 2), *ratio >= least_rate)
+                              ratio ? outcome_text(fixed(*ratio, 3), *ratio >= least_rate)
                                     : not_measured);
         }
     }

@@ -142,10 +142,10 @@ TEST_CASE("The table of figures has a line for each point that was measured") {
 TEST_CASE("A goal is met at its limit, missed behind it, or said to be not measured") {
     const std::vector<std::string> lines = ipc::test::lines_of(goals_text(small_report()));
     REQUIRE(lines.size() == 10);
-    CHECK(lines[1] == "  64 B    05_overlapped_server     1.30        met");
-    CHECK(lines[2] == "  64 B    09_completion_port       1.31        missed");
+    CHECK(lines[1] == "  64 B    05_overlapped_server     1.300       met");
+    CHECK(lines[2] == "  64 B    09_completion_port       1.310       missed");
     CHECK(lines[3] == "  64 KiB  05_overlapped_server     not measured");
-    CHECK(lines[6] == "  64 B    09_completion_port       0.99        missed");
+    CHECK(lines[6] == "  64 B    09_completion_port       0.990       missed");
     CHECK(lines[7] == "  64 KiB  09_completion_port       not measured");
     CHECK(lines[9] == "          09_completion_port       8 KiB       missed"); // under, not at
 }
