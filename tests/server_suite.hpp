@@ -486,6 +486,30 @@ TEST_CASE("Busy clients do not starve the others", "[several]") {
     CHECK(*std::ranges::min_element(counts) >= 100);
 }
 
+TEST_CASE("Clients that send ahead keep nobody from coming, nor Ctrl+C from being seen",
+          "[several]") {
+    running_server server;
+    std::latch all_busy(4);
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+            raw_client client(server.pipe);
+            for (int j = 0; j < 4; ++j) { // so that a request is waiting at all times
+                client.send("x");
+            }
+            all_busy.count_down();
+            while (client.receive()) {
+                client.send("x");
+            }
+        });
+    }
+    all_busy.wait();
+    for (int i = 0; i < 20; ++i) {
+        CHECK(ipc::test::is_served(server.pipe));
+    }
+    server.stop();
+}
+
 TEST_CASE("200 MB pass unchanged, and memory stays flat") {
     const ipc::test::temporary_folder folder;
     running_server server;

@@ -95,11 +95,12 @@ unsigned __stdcall run(void* argument) {
 namespace {
 
 void serve(server& all) {
-    const HANDLE events[] = {all.changed.get(), ipc::ctrl_c_event()};
+    // The lowest index wins: clients that come and go must not keep Ctrl+C from being seen.
+    const HANDLE events[] = {ipc::ctrl_c_event(), all.changed.get()};
     while (all.options.clients == 0 || all.served < all.options.clients) {
         const DWORD waited =
             WaitForMultipleObjects(2, events, FALSE /* any */, cancel_overdue(all));
-        if (waited == WAIT_OBJECT_0 + 1) {
+        if (waited == WAIT_OBJECT_0) {
             return; // Ctrl+C
         }
         if (waited == WAIT_FAILED) {

@@ -19,6 +19,8 @@ constexpr DWORD kept_bytes = 64 * 1024; // a larger one is given back after the 
 
 struct server;
 
+enum class step { reading, writing };
+
 // ANCHOR: context
 // A completion routine is given the address of the OVERLAPPED and nothing else. As the connection
 // is an OVERLAPPED with more behind it, a static_cast leads from one to the other.
@@ -27,7 +29,10 @@ struct connection : OVERLAPPED {
     std::list<connection>::iterator self; // where it stands in its list
     ipc::unique_handle pipe;
     ipc::unique_handle connected; // an event, up to there; routines need none
-    ULONGLONG since_ms = 0;
+    step doing = step::reading;
+    DWORD result = ERROR_SUCCESS; // these two: what the routine was told
+    DWORD transferred = 0;
+    ULONGLONG since_ms = 0; // the operation is under way
     std::vector<char> message = std::vector<char>(first_bytes);
     DWORD used = 0; // bytes of the message that have arrived
     std::uint64_t answered = 0;
