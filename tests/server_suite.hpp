@@ -489,9 +489,9 @@ TEST_CASE("Busy clients do not starve the others", "[several]") {
 TEST_CASE("Clients that send ahead keep nobody from coming, nor Ctrl+C from being seen",
           "[several]") {
     running_server server;
-    std::latch all_busy(4);
+    std::latch all_busy(16);
     std::vector<std::jthread> threads;
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 16; ++i) {
         threads.emplace_back([&] {
             raw_client client(server.pipe);
             for (int j = 0; j < 4; ++j) { // so that a request is waiting at all times
