@@ -87,23 +87,21 @@ void on_connected(connection& one) {
 // Waits, and lets routines run. Returns the number of an event that is set, if there is one.
 DWORD wait(server& all, const std::vector<HANDLE>& events) {
     const DWORD count = static_cast<DWORD>(events.size());
-    DWORD waited = WaitForMultipleObjectsEx(count, events.data(), FALSE /* any */,
-                                            cancel_overdue(all), TRUE /* alertable */);
-    // Which comes first, an event that is set or a routine that waits, is not documented. So that
-    // neither has to wait for ever, both get their turn.
-    if (waited == WAIT_IO_COMPLETION) {
-        waited = WaitForMultipleObjects(count, events.data(), FALSE /* any */, 0);
-    } else {
-        SleepEx(0, TRUE /* alertable */);
-    }
+    const DWORD waited = WaitForMultipleObjectsEx(count, events.data(), FALSE /* any */,
+                                                  cancel_overdue(all), TRUE /* alertable */);
     if (waited == WAIT_FAILED) {
         ipc::throw_last_error("WaitForMultipleObjectsEx");
     }
+    // Which comes first, an event that is set or a routine that waits, is not documented. So that
+    // neither has to wait for ever, both get their turn.
+    if (waited == WAIT_IO_COMPLETION) {
+        return WaitForMultipleObjects(count, events.data(), FALSE /* any */, 0);
+    }
+    SleepEx(0, TRUE /* alertable */);
     return waited;
 }
 // ANCHOR_END: wait
 
-// ANCHOR: serve
 void serve(server& all) {
     const std::uint64_t clients = all.options.clients;
     while (clients == 0 || all.served < clients) {
@@ -123,7 +121,6 @@ void serve(server& all) {
         }
     }
 }
-// ANCHOR_END: serve
 
 // ANCHOR: stop
 // To close the handles is not enough: the routines are called even then, and need their OVERLAPPED.
