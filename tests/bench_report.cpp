@@ -4,8 +4,6 @@
 #include "tests/chart.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <climits>
 #include <functional>
 #include <numeric>
@@ -21,13 +19,6 @@ constexpr double mebibyte = 1024 * kibibyte;
 constexpr double most_round_trip = 1.3; // of a server with one client, in round trips of the floor
 constexpr double least_rate = 1.0;      // with 255 clients, in rates with 16
 constexpr double most_memory = 8 * kibibyte; // of an idle client
-
-std::string fixed(double value, int digits) {
-    std::array<char, 64> text{};
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                   std::chars_format::fixed, digits);
-    return {text.data(), end.ptr};
-}
 
 std::string padded(std::string text, std::size_t width) {
     text.resize(std::max(width, text.size()), ' ');

@@ -24,14 +24,6 @@ constexpr double marker_radius = 4;
 constexpr std::array<std::string_view, 6> colours = {"#0072b2", "#d55e00", "#007a5a",
                                                      "#aa4499", "#555555", "#8a6d00"};
 
-// With so many digits behind the point, and the same on every machine.
-std::string fixed(double value, int digits) {
-    std::array<char, 512> text{};
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                   std::chars_format::fixed, digits);
-    return {text.data(), end.ptr};
-}
-
 std::string escaped(std::string_view text) {
     std::string result;
     for (const char c : text) {
@@ -297,6 +289,13 @@ std::string draw_labels(std::vector<label> labels, double top) {
 }
 
 } // namespace
+
+std::string fixed(double value, int digits) {
+    std::array<char, 512> text{};
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
+                                   std::chars_format::fixed, digits);
+    return {text.data(), end.ptr};
+}
 
 std::string number_text(double value) {
     if (!std::isfinite(value)) {

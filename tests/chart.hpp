@@ -33,6 +33,9 @@ struct chart {
 // A picture with a background of its own, so that it reads the same in a light and a dark window.
 std::string svg(const chart& what);
 
+// With so many digits behind the point, and the same on every machine.
+std::string fixed(double value, int digits);
+
 // With three significant digits or all those in front of the point: "0.0123", "4.56", "12,345".
 std::string number_text(double value);
 
