@@ -82,7 +82,7 @@ if(missing)
     step("install the checking tools" 600 COMMAND apt-get install -y --no-install-recommends ${missing})
 endif()
 
-file(GLOB sources RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*/*.[ch]pp" "${root}/tests/*.[ch]pp")
+file(GLOB sources RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*/*.[ch]pp" "${root}/tests/*/*.[ch]pp")
 step("layout and rules" 20 COMMAND "${CMAKE_COMMAND}" -P .ci/rules.cmake)
 step("clang-format" 60 COMMAND clang-format --dry-run -Werror ${sources})
 step("cppcheck" 300 COMMAND cppcheck --quiet -j ${cores} --error-exitcode=1

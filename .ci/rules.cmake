@@ -82,7 +82,7 @@ endforeach()
 
 # CTest passes a test's name to its program: one that begins with - would be taken for an option, and
 # the program would end well without having tested anything.
-file(GLOB files RELATIVE "${root}" "${root}/tests/*.[ch]pp")
+file(GLOB files RELATIVE "${root}" "${root}/tests/*/*.[ch]pp")
 foreach(file IN LISTS files)
     file(READ "${root}/${file}" text)
     if(text MATCHES "TEST_CASE\\([ \t\n]*\"(-[^\"]*)")

@@ -18,13 +18,34 @@ bool read_number(const std::wstring& text, std::uint64_t& number) {
     return errno == 0 && text.find_first_not_of(L"0123456789") == std::wstring::npos;
 }
 
+[[noreturn]] void refuse(const std::string& why, std::string_view usage) {
+    throw usage_error(why + "; usage: " + std::string(usage.substr(0, usage.find('\n'))));
+}
+
+// Puts the value of an option where it goes; false if it is not of the option's kind.
+bool store(const option& known, const std::wstring& value) {
+    constexpr std::uint64_t longest_limit_s = 1'000'000;
+    if (std::wstring* const* text = std::get_if<std::wstring*>(&known.value)) {
+        **text = value;
+        return true;
+    }
+    std::uint64_t number = 0;
+    if (!read_number(value, number)) {
+        return false;
+    }
+    if (std::uint64_t* const* target = std::get_if<std::uint64_t*>(&known.value)) {
+        **target = number;
+        return true;
+    }
+    (*std::get_if<time_limit*>(&known.value))->ms =
+        number == 0 ? INFINITE : static_cast<DWORD>(number * 1000);
+    return number <= longest_limit_s;
+}
+
 } // namespace
 
 void parse_arguments(int argc, wchar_t** argv, std::string_view usage,
                      const std::vector<option>& options, std::vector<std::wstring>* rest) {
-    const auto refuse = [&](const std::string& why) {
-        throw usage_error(why + "; usage: " + std::string(usage.substr(0, usage.find('\n'))));
-    };
     int next = 1;
     for (; next < argc && argv[next][0] == L'-'; ++next) {
         const std::wstring name = argv[next];
@@ -38,8 +59,7 @@ void parse_arguments(int argc, wchar_t** argv, std::string_view usage,
         }
         const auto known = std::ranges::find(options, name, &option::name);
         if (known == options.end()) {
-            refuse("no such option: " + to_utf8(name));
-            continue;
+            refuse("no such option: " + to_utf8(name), usage);
         }
         if (bool* const* flag = std::get_if<bool*>(&known->value)) {
             **flag = true;
@@ -48,19 +68,17 @@ void parse_arguments(int argc, wchar_t** argv, std::string_view usage,
         ++next;
         const std::wstring value = next < argc ? argv[next] : L"";
         if (value.empty()) {
-            refuse(to_utf8(name) + " needs a value");
+            refuse(to_utf8(name) + " needs a value", usage);
         }
-        if (std::wstring* const* text = std::get_if<std::wstring*>(&known->value)) {
-            **text = value;
-        } else if (!read_number(value, **std::get_if<std::uint64_t*>(&known->value))) {
-            refuse(to_utf8(name) + " needs a number, not " + to_utf8(value));
+        if (!store(*known, value)) {
+            refuse(to_utf8(name) + " needs a number, not " + to_utf8(value), usage);
         }
     }
     const std::vector<std::wstring> others(argv + std::min(next, argc), argv + argc);
     if (rest != nullptr) {
         *rest = others;
     } else if (!others.empty()) {
-        refuse("not expected: " + to_utf8(others.front()));
+        refuse("not expected: " + to_utf8(others.front()), usage);
     }
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <windows.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -8,11 +10,16 @@
 
 namespace ipc {
 
-// An option and where its value goes: bool for a switch (--classic), a text (--out FILE), or a
-// decimal number (--bytes N).
+// How long a program waits, in milliseconds; INFINITE for --limit 0.
+struct time_limit {
+    DWORD ms;
+};
+
+// An option and where its value goes: bool for a switch (--classic), a text (--out FILE), a decimal
+// number (--bytes N), or a time limit in seconds (--limit SECONDS).
 struct option {
     std::wstring_view name;
-    std::variant<bool*, std::wstring*, std::uint64_t*> value;
+    std::variant<bool*, std::wstring*, std::uint64_t*, time_limit*> value;
 };
 
 // Reads the options, which end at the first other argument or at "--"; what follows goes to rest,

@@ -22,11 +22,18 @@ HANDLE ctrl_c_event() {
     if (!event) {
         throw_last_error("CreateEventW");
     }
-    static const BOOL installed = SetConsoleCtrlHandler(on_control, TRUE);
+    // nullptr, FALSE: a parent may have told its children to ignore Ctrl+C, and
+    // CREATE_NEW_PROCESS_GROUP does. Then Windows calls no handler until this undoes it.
+    static const BOOL installed =
+        SetConsoleCtrlHandler(nullptr, FALSE) && SetConsoleCtrlHandler(on_control, TRUE);
     if (!installed) {
         throw_last_error("SetConsoleCtrlHandler");
     }
     return event.get();
+}
+
+bool ctrl_c_pressed() {
+    return WaitForSingleObject(ctrl_c_event(), 0) == WAIT_OBJECT_0;
 }
 
 } // namespace ipc

@@ -9,4 +9,7 @@ namespace ipc {
 // https://learn.microsoft.com/windows/console/setconsolectrlhandler
 HANDLE ctrl_c_event();
 
+// Whether the event is set now: for a loop whose calls may never have to wait.
+bool ctrl_c_pressed();
+
 } // namespace ipc

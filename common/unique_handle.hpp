@@ -41,9 +41,13 @@ public:
         return handle;
     }
 
+    // Keeps GetLastError: an owner that is destroyed on the way out of a failed function does not
+    // replace the code of the failure.
     void reset(HANDLE handle = nullptr) noexcept {
         if (*this) {
+            const DWORD error = GetLastError();
             CloseHandle(handle_);
+            SetLastError(error);
         }
         handle_ = handle;
     }

@@ -5,7 +5,7 @@
 # CMakeLists.txt offers, such as -DIPC_WARNINGS_AS_ERRORS=ON.
 
 cmake_minimum_required(VERSION 3.25)
-include("${CMAKE_CURRENT_LIST_DIR}/../common/setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../common/cmake/setup.cmake")
 
 # The pairs do not need Catch2. A folder that has the tests already keeps them.
 set(has_tests OFF)

@@ -13,7 +13,7 @@
 # figures that vary by a multiple with what happens to run where. -DPIN=OFF uses all processors.
 
 cmake_minimum_required(VERSION 3.25)
-include("${CMAKE_CURRENT_LIST_DIR}/../common/setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../common/cmake/setup.cmake")
 
 set(configure_options -DBUILD_TESTING=ON)
 set(documents "${root}/docs/benchmarks")
@@ -52,7 +52,7 @@ function(start_pinned_wine)
         set(EMULATOR ${pin} ${emulator})
         set(WINESERVER ${pin} ${wineserver})
         set(LOG "${build}/wine.log")
-        include("${root}/common/start_wine.cmake")
+        include("${root}/common/cmake/start_wine.cmake")
     endif()
 endfunction()
 

@@ -4,7 +4,7 @@
 # Other options: as in demos/run.cmake.
 
 cmake_minimum_required(VERSION 3.25)
-include("${CMAKE_CURRENT_LIST_DIR}/../common/setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../common/cmake/setup.cmake")
 
 set(configure_options -DBUILD_TESTING=ON)
 set(results "${build}/test_results.xml")

@@ -4,7 +4,7 @@
 // read, write, read, write, ... One call waits for all of them and for Ctrl+C. Each B is a client:
 // it sends requests and gets them back in upper case.
 //
-// Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
+// Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
 #include "common/server_options.hpp"
 #include "common/stop.hpp"
@@ -119,7 +119,7 @@ void serve(server& all, std::uint64_t clients) {
 int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
     ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
-    server all{.idle_limit_ms = options.idle_seconds * 1000, .served = 0, .queue = {}};
+    server all{.idle_limit_ms = options.idle_limit.ms, .served = 0, .queue = {}};
     const std::wstring name = ipc::object_name(protocol::pipe_name, options.suffix);
     for (DWORD i = 0; i < instance_count; ++i) {
         all.queue.push_back(std::make_unique<instance>(name, i == 0, instance_count));

@@ -4,7 +4,7 @@
 // next, and serves its client in a loop of ReadFile and WriteFile. The main thread ends calls that
 // take too long, and all of them at Ctrl+C. Each B is a client: it gets its requests in upper case.
 //
-// Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
+// Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
 #include "common/scope_exit.hpp"
 #include "common/stop.hpp"
@@ -16,7 +16,7 @@ namespace {
 
 // The next call may block for so long; then the main thread cancels it.
 void limit_call(session& one) {
-    one.end_ms = GetTickCount64() + one.all.options.idle_seconds * 1000;
+    one.end_ms = GetTickCount64() + one.all.options.idle_limit.ms;
 }
 
 // Appends to what is used of the message. Returns the error of the read.

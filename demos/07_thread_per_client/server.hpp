@@ -53,7 +53,7 @@ inline void listen(server& all) {
 inline DWORD cancel_overdue(server& all) {
     const std::lock_guard lock(all.mutex);
     const ULONGLONG now_ms = GetTickCount64();
-    ULONGLONG next_ms = now_ms + all.options.idle_seconds * 1000;
+    ULONGLONG next_ms = now_ms + all.options.idle_limit.ms;
     for (session& one : all.sessions) {
         ULONGLONG end_ms = one.end_ms;
         // Exchanged, so that a limit which the thread sets at this moment is not lost. Again soon,

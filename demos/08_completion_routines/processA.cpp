@@ -5,7 +5,7 @@
 // the next operation. No lock, no event for each client. Each B is a client: it gets its requests
 // back in upper case.
 //
-// Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
+// Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
 #include "common/scope_exit.hpp"
 #include "common/stop.hpp"

@@ -36,7 +36,7 @@ inline void move_to_pending(std::list<connection>& from, connection& one) {
 
 // Cancels what takes too long; returns how long the others have left.
 inline DWORD cancel_overdue(server& all) {
-    const ULONGLONG limit_ms = all.options.idle_seconds * 1000;
+    const ULONGLONG limit_ms = all.options.idle_limit.ms;
     const ULONGLONG now_ms = GetTickCount64();
     while (!all.pending.empty() && all.pending.front().since_ms + limit_ms <= now_ms) {
         connection& one = all.pending.front();

@@ -4,7 +4,7 @@
 // whichever worker thread is free takes it and begins the connection's next operation. No thread
 // belongs to a client. Each B is a client: it sends requests and gets them back in upper case.
 //
-// Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
+// Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
 #include "common/scope_exit.hpp"
 #include "common/stop.hpp"

@@ -28,7 +28,7 @@ struct server {
     std::uint64_t served = 0;
     std::exception_ptr failure;
 
-    ULONGLONG idle_limit_ms() const { return options.idle_seconds * 1000; }
+    ULONGLONG idle_limit_ms() const { return options.idle_limit.ms; }
 };
 
 // With the mutex held: makes instances until enough of them wait for a client.

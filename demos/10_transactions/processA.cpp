@@ -4,7 +4,7 @@
 // the client is gone. Who comes meanwhile has to wait. Nothing here knows of transactions: what B
 // does in one call arrives as a message, and is answered with a message.
 //
-// Run: processA [--clients N] [--idle SECONDS] [--name SUFFIX], and any number of processB
+// Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
 #include "common/server_options.hpp"
 #include "common/stop.hpp"
@@ -97,7 +97,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
     ipc::ctrl_c_event(); // from here on, Ctrl+C ends the server in order
     instance one(ipc::object_name(protocol::pipe_name, options.suffix));
-    one.idle_limit_ms = static_cast<DWORD>(options.idle_seconds * 1000);
+    one.idle_limit_ms = static_cast<DWORD>(options.idle_limit.ms);
     ipc::print_line("A: one instance waits for clients");
     const std::uint64_t served = serve(one, options.clients);
     ipc::print_line("A: the end; clients served: {}", served);

@@ -1,11 +1,12 @@
 # Proves docs/update.cmake on small documents in a scratch folder:
-#   cmake -DSCRATCH=<folder, emptied first> -P tests/docs_test.cmake
+#   cmake -DSCRATCH=<folder, emptied first> -P tests/project/test_docs.cmake
 
 cmake_minimum_required(VERSION 3.25)
 
-cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH project)
+cmake_path(SET project NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/../..")
+string(REGEX REPLACE "/$" "" project "${project}")
 if(NOT DEFINED SCRATCH)
-    message(FATAL_ERROR "usage: cmake -DSCRATCH=<folder> -P tests/docs_test.cmake")
+    message(FATAL_ERROR "usage: cmake -DSCRATCH=<folder> -P tests/project/test_docs.cmake")
 endif()
 
 # A project of one document and one source file.

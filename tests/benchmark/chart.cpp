@@ -1,4 +1,4 @@
-#include "tests/chart.hpp"
+#include "tests/benchmark/chart.hpp"
 
 #include <algorithm>
 #include <array>

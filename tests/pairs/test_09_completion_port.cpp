@@ -1,4 +1,4 @@
-#include "tests/server_suite.hpp"
+#include "tests/pairs/server_suite.hpp"
 
 const ipc::test::tested_server ipc::test::tested = {
     .folder = L"09_completion_port",

@@ -10,7 +10,7 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <fstream>
 #include <iterator>

@@ -2,7 +2,7 @@
 
 // What the benchmark writes from its figures. Nothing here is part of a lesson.
 
-#include "tests/bench_load.hpp"
+#include "tests/benchmark/load.hpp"
 
 #include <string>
 #include <string_view>

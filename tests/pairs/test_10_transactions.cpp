@@ -1,4 +1,4 @@
-#include "tests/server_suite.hpp"
+#include "tests/pairs/server_suite.hpp"
 
 // The server holds one client at a time, so the cases tagged [several] are not run with it; what
 // they say about one client stands here again.
@@ -115,7 +115,7 @@ void wait_until_taken(const std::wstring& pipe) {
 // The server
 
 TEST_CASE("A client that says nothing is dropped, and the one that waits comes next") {
-    running_server server({L"--idle", L"1"});
+    running_server server({L"--limit", L"1"});
     raw_client silent(server.pipe);
     REQUIRE(silent);
     ipc::test::program b(server.client({L"my turn"}));
@@ -128,7 +128,7 @@ TEST_CASE("A client that says nothing is dropped, and the one that waits comes n
 }
 
 TEST_CASE("A client that waits for its turn comes when the one before has left") {
-    running_server server({L"--idle", L"60"});
+    running_server server({L"--limit", L"60"});
     raw_client first(server.pipe);
     CHECK(first.ask("here") == "HERE");
     raw_client second;
@@ -188,7 +188,7 @@ TEST_CASE("A client that is gone while its reply is being written does no harm")
 TEST_CASE("Ctrl+C ends the server at any moment, and its client learns it") {
     for (const std::string step : {"idle", "asking", "sending ahead", "not reading"}) {
         INFO(step);
-        running_server server({L"--idle", L"60"});
+        running_server server({L"--limit", L"60"});
         raw_client client(server.pipe);
         CHECK(client.ask("x") == "X");
         std::jthread asker;
@@ -272,7 +272,7 @@ TEST_CASE("B gives up when there is no server, and says how to start it") {
 }
 
 TEST_CASE("B gives up when the only instance stays busy") {
-    running_server server({L"--idle", L"60"});
+    running_server server({L"--limit", L"60"});
     raw_client client(server.pipe);
     REQUIRE(client);
     ipc::test::program b(b_command(suffix_of(server)));

@@ -1,5 +1,5 @@
 #include "common/text.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

@@ -1,6 +1,6 @@
 #include "common/security.hpp"
 #include "demos/04_message_mode/protocol.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

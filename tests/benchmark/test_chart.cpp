@@ -1,4 +1,4 @@
-#include "tests/chart.hpp"
+#include "tests/benchmark/chart.hpp"
 
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>

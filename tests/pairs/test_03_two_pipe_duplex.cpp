@@ -2,7 +2,7 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "demos/03_two_pipe_duplex/protocol.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

@@ -3,7 +3,7 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "demos/02_duplicate_handle/protocol.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <aclapi.h>
 

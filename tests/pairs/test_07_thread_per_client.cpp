@@ -1,4 +1,4 @@
-#include "tests/server_suite.hpp"
+#include "tests/pairs/server_suite.hpp"
 
 #include <tlhelp32.h>
 

@@ -6,7 +6,7 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

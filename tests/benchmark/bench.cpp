@@ -9,10 +9,10 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
-#include "tests/bench_load.hpp"
-#include "tests/bench_report.hpp"
-#include "tests/chart.hpp"
-#include "tests/launcher.hpp"
+#include "tests/benchmark/load.hpp"
+#include "tests/benchmark/report.hpp"
+#include "tests/benchmark/chart.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <array>
 #include <filesystem>
@@ -118,7 +118,7 @@ ipc::test::server_command command_for(const known_server* server) {
         return {{ipc::test::program_path(L"tests", L"bench.exe"), L"--floor-server", pipe}, pipe};
     }
     return {{ipc::test::program_path(ipc::to_utf16(server->folder), L"processA.exe"), L"--name",
-             suffix, L"--idle", L"3600"},
+             suffix, L"--limit", L"3600"},
             std::wstring(server->pipe) + L"." + suffix};
 }
 

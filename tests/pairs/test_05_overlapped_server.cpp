@@ -1,4 +1,4 @@
-#include "tests/server_suite.hpp"
+#include "tests/pairs/server_suite.hpp"
 
 const ipc::test::tested_server ipc::test::tested = {
     .folder = L"05_overlapped_server",
@@ -44,7 +44,7 @@ void check_failed(ipc::test::program& b, const std::string& line) {
 } // namespace
 
 TEST_CASE("B gives up when all instances stay busy") {
-    running_server server({L"--idle", L"60"});
+    running_server server({L"--limit", L"60"});
     std::vector<std::unique_ptr<raw_client>> clients;
     for (int i = 0; i < 62; ++i) {
         clients.push_back(std::make_unique<raw_client>(server.pipe));

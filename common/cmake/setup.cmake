@@ -3,7 +3,8 @@
 # A step that cannot go on sets `failure` for its caller to a text that says what to look at. The
 # scripts end with that text at their top level, where CMake shows it without a call stack.
 
-cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
+cmake_path(SET root NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/../..")
+string(REGEX REPLACE "/$" "" root "${root}")
 
 # CMake itself takes -D only in front of -P; here it may also follow.
 foreach(i RANGE 1 ${CMAKE_ARGC})
@@ -19,7 +20,7 @@ if(NOT CONFIG)
     set(CONFIG Release)
 endif()
 cmake_path(ABSOLUTE_PATH BUILD_DIR BASE_DIRECTORY "${root}" NORMALIZE OUTPUT_VARIABLE build)
-set(settings "${build}/run/${CONFIG}.cmake") # written by common/add_demo.cmake
+set(settings "${build}/run/${CONFIG}.cmake") # written by common/cmake/add_demo.cmake
 if(DEFINED ENV{CI} AND NOT DEFINED IPC_WARNINGS_AS_ERRORS)
     set(IPC_WARNINGS_AS_ERRORS ON)
 endif()
@@ -287,7 +288,7 @@ function(start_wine)
         set(EMULATOR "${emulator}")
         set(WINESERVER "${wineserver}")
         set(LOG "${build}/wine.log")
-        include("${root}/common/start_wine.cmake")
+        include("${root}/common/cmake/start_wine.cmake")
     endif()
 endfunction()
 

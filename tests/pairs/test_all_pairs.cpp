@@ -1,4 +1,4 @@
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 

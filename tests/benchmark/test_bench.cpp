@@ -1,6 +1,6 @@
-#include "tests/bench_load.hpp"
-#include "tests/bench_report.hpp"
-#include "tests/launcher.hpp"
+#include "tests/benchmark/load.hpp"
+#include "tests/benchmark/report.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>

@@ -1,7 +1,7 @@
-#include "tests/bench_report.hpp"
+#include "tests/benchmark/report.hpp"
 
 #include "common/text.hpp"
-#include "tests/chart.hpp"
+#include "tests/benchmark/chart.hpp"
 
 #include <algorithm>
 #include <climits>

@@ -1,10 +1,10 @@
-#include "tests/bench_load.hpp"
+#include "tests/benchmark/load.hpp"
 
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <process.h>
 #include <tlhelp32.h>

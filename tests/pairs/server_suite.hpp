@@ -6,14 +6,14 @@
 //
 //     const ipc::test::tested_server ipc::test::tested = {L"05_overlapped_server", ...};
 //
-// Such a server takes --clients N, --idle SECONDS and --name SUFFIX, prints its first line when
+// Such a server takes --clients N, --limit SECONDS and --name SUFFIX, prints its first line when
 // clients can connect, and one line for each client that is gone: "A: a client left; requests
 // answered: 2", or "A: a client was dropped, idle for too long; ...", "..., its message is too long".
 //
 // The cases tagged [several] need a server that holds several clients at the same time.
 
 #include "common/text.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -254,7 +254,7 @@ TEST_CASE("Clients at once all get their own replies") {
 }
 
 TEST_CASE("The server takes so many clients, and the next one waits until one of them leaves") {
-    running_server server({L"--idle", L"60"});
+    running_server server({L"--limit", L"60"});
     std::vector<std::unique_ptr<raw_client>> clients;
     for (int i = 0; i < ipc::test::tested.held; ++i) {
         clients.push_back(std::make_unique<raw_client>(server.pipe));
@@ -276,7 +276,7 @@ TEST_CASE("The server takes so many clients, and the next one waits until one of
 }
 
 TEST_CASE("Silent clients in every place keep the next one waiting only until the idle limit") {
-    running_server server({L"--idle", L"1"});
+    running_server server({L"--limit", L"1"});
     std::vector<std::unique_ptr<raw_client>> clients;
     for (int i = 0; i < ipc::test::tested.held; ++i) {
         clients.push_back(std::make_unique<raw_client>(server.pipe));
@@ -330,7 +330,7 @@ TEST_CASE("B says that it was disconnected for a message of 2 MiB") {
 
 TEST_CASE("A client that says nothing is dropped after the idle limit, the others are not",
           "[several]") {
-    running_server server({L"--idle", L"2"});
+    running_server server({L"--limit", L"2"});
     raw_client busy(server.pipe);
     std::atomic<bool> stop = false;
     std::atomic<int> wrong = 0;
@@ -355,7 +355,7 @@ TEST_CASE("A client that says nothing is dropped after the idle limit, the other
 }
 
 TEST_CASE("A client that does not read its reply is dropped after the idle limit") {
-    running_server server({L"--idle", L"1"});
+    running_server server({L"--limit", L"1"});
     raw_client client(server.pipe);
     REQUIRE(client.send(std::string(ipc::test::mebibyte, 'x')));
     CHECK(ipc::test::is_served(server.pipe));
@@ -365,7 +365,7 @@ TEST_CASE("A client that does not read its reply is dropped after the idle limit
 }
 
 TEST_CASE("A client that sends and sends and reads nothing is dropped") {
-    running_server server({L"--idle", L"1"});
+    running_server server({L"--limit", L"1"});
     raw_client client(server.pipe);
     int sent = 0;
     while (sent < 1'000'000 && client.send(std::string(1000, 'x'))) {
@@ -636,7 +636,7 @@ TEST_CASE("Ctrl+C ends a server to which clients come, and from which they go, a
 }
 
 TEST_CASE("A server that waits for clients ends on Ctrl+C") {
-    running_server server({L"--idle", L"3600"}); // the longest limit
+    running_server server({L"--limit", L"3600"}); // the longest limit
     server.stop();
     CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 0\n"));
 }
@@ -744,8 +744,8 @@ TEST_CASE("The pipe is for the current user only") {
 TEST_CASE("The server refuses wrong usage with exit code 2 and one line, and explains itself") {
     const std::wstring a = ipc::test::program_path(ipc::test::tested.folder, L"processA.exe");
     const std::vector<std::vector<std::wstring>> wrong = {
-        {a, L"--no-such-option"}, {a, L"--idle"},          {a, L"--idle", L"0"},
-        {a, L"--idle", L"3601"},  {a, L"--clients", L"x"}, {a, L"unexpected"}};
+        {a, L"--no-such-option"}, {a, L"--limit"},          {a, L"--limit", L"0"},
+        {a, L"--limit", L"3601"},  {a, L"--clients", L"x"}, {a, L"unexpected"}};
     for (const std::vector<std::wstring>& command : wrong) {
         const ipc::test::result refused = ipc::test::run(command);
         CHECK(refused.exit_code == 2);

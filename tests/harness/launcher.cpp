@@ -1,4 +1,4 @@
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include "common/error.hpp"
 #include "common/process.hpp"

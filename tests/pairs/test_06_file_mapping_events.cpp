@@ -2,7 +2,7 @@
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "demos/06_file_mapping_events/protocol.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

@@ -1,6 +1,6 @@
 #include "common/error.hpp"
 #include "common/text.hpp"
-#include "tests/launcher.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

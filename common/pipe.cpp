@@ -1,0 +1,62 @@
+#include "common/pipe.hpp"
+
+#include "common/error.hpp"
+#include "common/text.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace ipc {
+
+unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flags, DWORD limit_ms) {
+    constexpr DWORD poll_ms = 20;
+    constexpr ULONGLONG longest_wait_ms = 1'000;
+    const ULONGLONG start_ms = GetTickCount64();
+    for (;;) {
+        // SECURITY_IDENTIFICATION: the server may ask who the client is, but not act as the client.
+        unique_handle pipe(
+            CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr, OPEN_EXISTING,
+                        flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
+        if (pipe) {
+            return pipe;
+        }
+        const DWORD error = GetLastError();
+        if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
+            throw_error("CreateFileW", error);
+        }
+        const ULONGLONG waited_ms = GetTickCount64() - start_ms;
+        if (limit_ms != INFINITE && waited_ms >= limit_ms) {
+            throw std::runtime_error(
+                error == ERROR_PIPE_BUSY
+                    ? "the server at " + to_utf8(name) + " is busy with other clients"
+                    : "no server at " + to_utf8(name) + ": start processA first");
+        }
+        if (error == ERROR_PIPE_BUSY) {
+            // Its result does not matter: another client may be faster, or the server may end. The
+            // next CreateFileW decides.
+            WaitNamedPipeW(name.c_str(),
+                           static_cast<DWORD>(std::min(limit_ms - waited_ms, longest_wait_ms)));
+        } else {
+            Sleep(poll_ms); // Windows cannot notify a client of a new pipe name
+        }
+    }
+}
+
+void throw_create_pipe_error(const std::wstring& name) {
+    const DWORD error = GetLastError();
+    // ERROR_ACCESS_DENIED: FILE_FLAG_FIRST_PIPE_INSTANCE found an instance, or the first instance's
+    // security descriptor forbids another one. ERROR_PIPE_BUSY: all instances that the first one
+    // allows are there.
+    if (error == ERROR_ACCESS_DENIED || error == ERROR_PIPE_BUSY) {
+        throw std::runtime_error("the name " + to_utf8(name) + " is taken by another server");
+    }
+    throw_error("CreateNamedPipeW", error);
+}
+
+bool is_disconnected(DWORD error) {
+    return error == ERROR_BROKEN_PIPE            // a read: nothing is left. A write: during it
+           || error == ERROR_NO_DATA             // a write: the other end is closed
+           || error == ERROR_PIPE_NOT_CONNECTED; // the server has disconnected this client
+}
+
+} // namespace ipc
