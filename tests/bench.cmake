@@ -103,7 +103,7 @@ function(run_benchmark)
     execute_process(
         COMMAND ${pin} ${emulator} "${folder}/bench.exe" --out . --machine "${machine}" ${options}
         WORKING_DIRECTORY "${fresh}"
-        RESULT_VARIABLE result)
+        RESULT_VARIABLE result ENCODING UTF8)
     if(NOT result EQUAL 0)
         set(failure "The benchmark failed: look at what it printed above. What it measured is in ${fresh}."
             PARENT_SCOPE)
@@ -118,7 +118,7 @@ function(keep_results)
         # The table's links are right in docs/, where the page stands that includes it.
         file(RENAME "${OUT}/table.md" "${root}/docs/server_table.md")
         execute_process(COMMAND "${CMAKE_COMMAND}" -P "${root}/docs/update.cmake"
-            RESULT_VARIABLE result)
+            RESULT_VARIABLE result ENCODING UTF8)
         if(NOT result EQUAL 0)
             set(failure "The documents could not be updated: see the list above." PARENT_SCOPE)
         endif()

@@ -37,7 +37,7 @@ function(run_tests)
     execute_process(
         COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" -C "${CONFIG}" -j ${jobs}
             --output-on-failure --no-tests=error ${repeat} --output-junit "${results}" ${filter}
-        RESULT_VARIABLE result)
+        RESULT_VARIABLE result ENCODING UTF8)
     if(NOT result EQUAL 0)
         set(failure "Some tests failed: look at their output above. To run one of them again:\n  ctest --test-dir \"${build}\" -C ${CONFIG} --output-on-failure -R \"the name\""
             PARENT_SCOPE)

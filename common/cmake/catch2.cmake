@@ -1,7 +1,11 @@
 # Makes Catch2::Catch2WithMain and catch_discover_tests() available: an installed Catch2 3, or
 # else its source archive, which is downloaded once and kept in the build folder.
 
-find_package(Catch2 3 CONFIG QUIET)
+# With MSVC an installed Catch2 is of no use: it links to the runtime library's DLLs, and our
+# programs hold the runtime library inside. The linker refuses the mixture (error LNK2038).
+if(NOT MSVC)
+    find_package(Catch2 3 CONFIG QUIET)
+endif()
 if(Catch2_FOUND)
     message(STATUS "Using the installed Catch2 ${Catch2_VERSION}")
     return()
@@ -122,8 +126,16 @@ endif()
 
 # SYSTEM: no warnings from its headers. C++20 as in our tests, because what Catch2 offers (printing
 # a std::string_view, for one) depends on the language version that it was compiled with.
+#
+# Catch2 has more source files than this project, and a test spends its time in the programs that it
+# starts. Joined into two large files and compiled with -O1, Catch2 builds in a quarter of the time.
 function(add_catch2)
     set(CMAKE_CXX_STANDARD 20)
+    set(CMAKE_UNITY_BUILD ON)
+    set(CMAKE_UNITY_BUILD_BATCH_SIZE 60)
+    if(NOT MSVC)
+        add_compile_options($<$<CONFIG:Release>:-O1>)
+    endif()
     add_subdirectory("${catch2_source}" "${PROJECT_BINARY_DIR}/Catch2" SYSTEM EXCLUDE_FROM_ALL)
 endfunction()
 add_catch2()

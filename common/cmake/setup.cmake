@@ -39,8 +39,11 @@ function(seconds_since since out)
 endfunction()
 
 # message() would print to the error stream, or two dashes in front.
+#
+# ENCODING: on Windows execute_process() decodes what a program prints, by default from the console's
+# code page (policy CMP0176). CMake and our programs print UTF-8; compilers print in the code page.
 function(print text)
-    execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${text}")
+    execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${text}" ENCODING UTF8)
 endfunction()
 
 function(say text)
@@ -137,36 +140,65 @@ function(find_tools)
         find_tools_elsewhere()
     endif()
     set(generator "${generator}" PARENT_SCOPE)
+    set(platform "${platform}" PARENT_SCOPE)
     set(failure "${failure}" PARENT_SCOPE)
 endfunction()
 
-# Sets `generator` to what has to be said to CMake; nothing if its own choice is right.
+# Sets `generator` and `platform` to what CMake is told with -G and -A. CMake's own choice is not good
+# enough: without a generator for the Visual Studio that is installed, it takes NMake and fails.
 function(find_tools_on_windows)
     if(DEFINED ENV{CMAKE_GENERATOR})
         return()
     endif()
-    set(program_files "ProgramFiles(x86)")
-    set(vswhere "$ENV{${program_files}}/Microsoft Visual Studio/Installer/vswhere.exe")
-    if(EXISTS "${vswhere}")
-        execute_process(
-            COMMAND "${vswhere}" -latest -products * -property installationPath
-                -requires Microsoft.VisualStudio.Component.VC.Tools.x86.x64
-            OUTPUT_VARIABLE visual_studio OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-        if(visual_studio)
-            return()
-        endif()
-    endif()
+    visual_studio_generator(visual_studio unknown)
     on_path(gxx g++)
     on_path(ninja ninja)
     on_path(make mingw32-make)
-    if(gxx AND ninja)
+    if(visual_studio)
+        set(generator "${visual_studio}" PARENT_SCOPE)
+        set(platform x64 PARENT_SCOPE)
+    elseif(gxx AND ninja)
         set(generator Ninja PARENT_SCOPE)
     elseif(gxx AND make)
         set(generator "MinGW Makefiles" PARENT_SCOPE)
+    elseif(unknown)
+        set(failure "CMake ${CMAKE_VERSION} does not know Visual Studio ${unknown}, which is installed here: install a newer CMake (Visual Studio 2026, version 18, needs CMake 4.2), or run this in Visual Studio's own Developer Command Prompt, which has a CMake that fits."
+            PARENT_SCOPE)
+    elseif(gxx)
+        set(failure "${gxx} was found, but neither ninja nor mingw32-make: put one of them on PATH, too (in MSYS2: pacman -S mingw-w64-ucrt-x86_64-ninja)."
+            PARENT_SCOPE)
     else()
         set(failure "No C++ compiler was found: install Visual Studio 2022 with \"Desktop development with C++\", or put MinGW-w64 (g++ with posix threads, and ninja or mingw32-make) on PATH."
             PARENT_SCOPE)
     endif()
+endfunction()
+
+# Sets `out` to CMake's generator for the newest Visual Studio that is installed and that this CMake
+# knows, or to nothing. `unknown` is then the version of one that it does not know, if there is one.
+function(visual_studio_generator out unknown)
+    set(${out} "" PARENT_SCOPE)
+    set(${unknown} "" PARENT_SCOPE)
+    set(program_files "ProgramFiles(x86)")
+    set(vswhere "$ENV{${program_files}}/Microsoft Visual Studio/Installer/vswhere.exe")
+    if(NOT EXISTS "${vswhere}")
+        return()
+    endif()
+    # One version in each line, such as 17.14.36109.1, the newest first. 17.0 is Visual Studio 2022; what
+    # is older has no complete C++20.
+    execute_process(
+        COMMAND "${vswhere}" -products * -version 17.0 -sort -property installationVersion
+            -requires Microsoft.VisualStudio.Component.VC.Tools.x86.x64
+        OUTPUT_VARIABLE versions OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    string(REGEX MATCHALL "[0-9.]+" versions "${versions}")
+    execute_process(COMMAND "${CMAKE_COMMAND}" -E capabilities OUTPUT_VARIABLE capabilities)
+    foreach(version IN LISTS versions)
+        string(REGEX REPLACE "\\..*" "" major "${version}")
+        if(capabilities MATCHES "\"(Visual Studio ${major} [0-9]+)\"")
+            set(${out} "${CMAKE_MATCH_1}" PARENT_SCOPE)
+            return()
+        endif()
+        set(${unknown} "${version}" PARENT_SCOPE)
+    endforeach()
 endfunction()
 
 function(find_tools_elsewhere)
@@ -226,6 +258,9 @@ function(configure)
     set(options "-DCMAKE_BUILD_TYPE=${CONFIG}" ${configure_options})
     if(generator AND NOT EXISTS "${build}/CMakeCache.txt")
         list(APPEND options -G "${generator}")
+        if(platform)
+            list(APPEND options -A "${platform}")
+        endif()
     endif()
     get_cmake_property(names VARIABLES)
     foreach(name IN LISTS names)
@@ -239,7 +274,7 @@ function(configure)
     execute_process(
         COMMAND "${CMAKE_COMMAND}" -S "${root}" -B "${build}" ${options}
         OUTPUT_FILE "${build}/configure.log"
-        RESULT_VARIABLE result)
+        RESULT_VARIABLE result ENCODING UTF8)
     if(NOT result EQUAL 0)
         set(failure "Configuring failed: see CMake's message above, and ${build}/configure.log. If the build folder is from another compiler or another place, delete it and run this again."
             PARENT_SCOPE)
@@ -273,7 +308,8 @@ function(build)
     if(build_targets)
         list(APPEND options --target ${build_targets})
     endif()
-    execute_process(COMMAND "${CMAKE_COMMAND}" --build "${build}" ${options} RESULT_VARIABLE result)
+    execute_process(COMMAND "${CMAKE_COMMAND}" --build "${build}" ${options}
+        RESULT_VARIABLE result ENCODING AUTO)
     if(NOT result EQUAL 0)
         set(failure "The build failed: look at the first error above." PARENT_SCOPE)
     endif()

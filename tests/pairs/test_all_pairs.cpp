@@ -3,62 +3,64 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include <memory>
+#include <string>
+#include <vector>
+
+#include "pairs.hpp" // written by CMake: `pairs`, each as run_pair takes it
 
 namespace {
 
 using arguments = std::vector<std::wstring>;
 
-struct pair_run {
-    std::wstring folder;
-    arguments for_a; // beside --name
-};
-
-// Pair 01 has no names; its A starts B.
-const std::vector<pair_run> pairs = {
-    {L"02_duplicate_handle", {}},
-    {L"03_two_pipe_duplex", {}},
-    {L"04_message_mode", {}},
-    {L"05_overlapped_server", {L"--clients", L"1"}},
-    {L"06_file_mapping_events", {}},
-    {L"07_thread_per_client", {L"--clients", L"1"}},
-    {L"08_completion_routines", {L"--clients", L"1"}},
-    {L"09_completion_port", {L"--clients", L"1"}},
-    {L"10_transactions", {L"--clients", L"4"}},
-};
-
-std::unique_ptr<ipc::test::program> start(const std::wstring& folder, const wchar_t* file,
-                                          const std::wstring& suffix, const arguments& more) {
-    arguments command = {ipc::test::program_path(folder, file), L"--name", suffix};
-    command.insert(command.end(), more.begin(), more.end());
-    return std::make_unique<ipc::test::program>(command);
+// The command lines of A and of each B, all with this suffix in the names of their objects.
+std::vector<arguments> commands_of(const arguments& pair, const std::wstring& suffix) {
+    std::vector<arguments> commands = {
+        {ipc::test::program_path(pair.front(), L"processA.exe"), L"--name", suffix}};
+    for (auto argument = pair.begin() + 1; argument != pair.end(); ++argument) {
+        if (*argument == L"--") {
+            commands.push_back(
+                {ipc::test::program_path(pair.front(), L"processB.exe"), L"--name", suffix});
+        } else {
+            commands.back().push_back(*argument);
+        }
+    }
+    if (commands.size() == 1) { // A starts B and hands it what it needs, without names
+        commands.front().erase(commands.front().begin() + 1, commands.front().begin() + 3);
+    }
+    return commands;
 }
 
 } // namespace
 
 TEST_CASE("All pairs run twice at the same time under different names") {
-    const arguments suffixes = {ipc::test::unique_suffix(), ipc::test::unique_suffix()};
-    std::vector<std::unique_ptr<ipc::test::program>> all;
-    for (const std::wstring& suffix : suffixes) {
-        for (const pair_run& pair : pairs) {
-            all.push_back(start(pair.folder, L"processA.exe", suffix, pair.for_a));
+    REQUIRE_FALSE(pairs.empty());
+    std::vector<std::unique_ptr<ipc::test::program>> programs;
+    std::vector<arguments> commands_of_bs;
+    for (const std::wstring& suffix : {ipc::test::unique_suffix(), ipc::test::unique_suffix()}) {
+        for (const arguments& pair : pairs) {
+            const std::vector<arguments> commands = commands_of(pair, suffix);
+            programs.push_back(std::make_unique<ipc::test::program>(commands.front()));
+            commands_of_bs.insert(commands_of_bs.end(), commands.begin() + 1, commands.end());
         }
     }
     // Every A is there before the first B comes: otherwise they might run one after the other.
-    for (const auto& a : all) {
-        CHECK(a->wait_for_output("A: "));
-        CHECK(a->error_output().empty());
+    for (const auto& process_a : programs) {
+        CHECK(process_a->wait_for_output("A: "));
+        CHECK(process_a->error_output().empty());
     }
-    for (const std::wstring& suffix : suffixes) {
-        for (const pair_run& pair : pairs) {
-            all.push_back(start(pair.folder, L"processB.exe", suffix, {}));
-        }
-        all.push_back(std::make_unique<ipc::test::program>(
-            arguments{ipc::test::program_path(L"01_stdout_redirection", L"processA.exe")}));
+    for (const arguments& command : commands_of_bs) {
+        programs.push_back(std::make_unique<ipc::test::program>(command));
     }
-    for (const auto& one : all) {
-        REQUIRE(one->wait());
-        one->wait_for_end_of_output();
-        INFO(one->output() << one->error_output());
-        CHECK(one->exit_code() == 0);
+    for (const auto& program : programs) {
+        REQUIRE(program->wait());
+        program->wait_for_end_of_output();
+        INFO(program->output() << program->error_output());
+        CHECK(program->exit_code() == 0);
     }
+}
+
+TEST_CASE("A program gets * and ? as they were typed, not the names of files") {
+    const ipc::test::result echoed = ipc::test::run(
+        {ipc::test::program_path(L"tests", L"helper.exe"), L"echo-arguments", L"*", L"????*.*"});
+    CHECK(echoed.output == "*\n????*.*\n");
 }

@@ -172,6 +172,63 @@ expect_problems(-DCHECK=ON "demos/01_pair/README.md:2: link to guide.md: there i
 put(docs/table.md "<!-- snippet: ./table.md -->\n${end}")
 expect_problems("" "the text itself holds a snippet marker")
 
+# ---- the table of pairs
+
+# A README of a pair; `row` is the row of its table.
+function(put_pair folder title row)
+    put(demos/${folder}/README.md
+        "# ${title}\n\nTwo sentences.\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n${row}\n\n## Run it\n")
+endfunction()
+
+function(new_pairs name)
+    new_case("${name}" "nothing\n" "")
+    set(case "${name}" PARENT_SCOPE)
+    file(REMOVE_RECURSE "${SCRATCH}/demos/01_pair")
+    put_pair(01_child "01 A child; <its> output" "| Start a child | when `ReadFile` ends; and why | - | 25 |")
+    put_pair(02_handle "02 Handles" "| Handles | a handle is a number | - | 30 |")
+    put_pair(03_pipe "03 Pipes" "| Pipes | two pipes | 01, 02 | 20 |")
+    put_pair(04_input "04 Input" "| Start a child | its input | 01 | 5 |")
+    put(README.md "# All\n\n<!-- snippet: demos/*/README.md -->\n<!-- end snippet -->\n")
+endfunction()
+
+set(head "| pair | what it teaches | needs | minutes |\n|---|---|---|---|\n")
+new_pairs("the table of pairs comes from their READMEs, in chapters")
+expect_problems(-DCHECK=ON "README.md:3: snippet demos/*/README.md differs from its file")
+expect_success("")
+string(CONCAT table "${head}"
+    "| **Start a child** | | | |\n"
+    "| [01](demos/01_child/README.md) A child; <its> output | when `ReadFile` ends; and why | - | 25 |\n"
+    "| [04](demos/04_input/README.md) Input | its input | 01 | 5 |\n"
+    "| **Handles** | | | |\n"
+    "| [02](demos/02_handle/README.md) Handles | a handle is a number | - | 30 |\n"
+    "| **Pipes** | | | |\n"
+    "| [03](demos/03_pipe/README.md) Pipes | two pipes | 01, 02 | 20 |\n")
+expect_bytes(README.md "# All\n\n<!-- snippet: demos/*/README.md -->\n${table}${end}")
+expect_success(-DCHECK=ON)
+
+# After a problem the old table stays.
+function(expect_bad_pair name title row sentence)
+    new_pairs("${name}")
+    put_pair(03_pipe "${title}" "${row}")
+    put(README.md "<!-- snippet: demos/*/README.md -->\nold\n${end}")
+    expect_problems("" "${sentence}")
+    expect_bytes(README.md "<!-- snippet: demos/*/README.md -->\nold\n${end}")
+    expect_problems(-DCHECK=ON "${sentence}")
+endfunction()
+
+expect_bad_pair("a pair without a row" "03 Pipes" "" "demos/03_pipe/README.md: no table with the line '| chapter |")
+expect_bad_pair("a row with a cell missing" "03 Pipes" "| Pipes | two pipes | 20 |" "demos/03_pipe/README.md: no table with the line '| chapter |")
+expect_bad_pair("two rows" "03 Pipes" "| Pipes | a | - | 20 |\n| Pipes | b | - | 20 |" "demos/03_pipe/README.md: the table with the line '| chapter | ...' has more than one row")
+expect_bad_pair("another number in the title" "04 Pipes" "| Pipes | a | - | 20 |" "demos/03_pipe/README.md:1: the first line has to be the number and the title, such as: # 03")
+expect_bad_pair("no minutes" "03 Pipes" "| Pipes | a | - | soon |" "demos/03_pipe/README.md: minutes is 'soon'")
+expect_bad_pair("needs that are no numbers" "03 Pipes" "| Pipes | a | pair 1 | 20 |" "demos/03_pipe/README.md: needs is 'pair 1'")
+expect_bad_pair("a later pair is needed" "03 Pipes" "| Pipes | a | 01, 04 | 20 |" "demos/03_pipe/README.md: needs 04, which is no pair in front of this one")
+
+new_pairs("a pair without a README")
+file(REMOVE "${SCRATCH}/demos/03_pipe/README.md")
+file(MAKE_DIRECTORY "${SCRATCH}/demos/03_pipe")
+expect_problems("" "demos/03_pipe/README.md: missing")
+
 # ---- problems with snippets: told in both modes, and the old text stays
 
 function(expect_rejected name body source)
