@@ -11,6 +11,12 @@ function(add_demo pair)
         message(FATAL_ERROR "add_demo(${pair}): what is ${arg_UNPARSED_ARGUMENTS}?")
     endif()
     string(SUBSTRING "${pair}" 0 2 number)
+    foreach(process A B)
+        if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${pair}/process${process}.cpp")
+            message(FATAL_ERROR "add_demo(${pair}): demos/${pair}/process${process}.cpp is missing. "
+                "See docs/adding_a_pair.md, \"The programs\".")
+        endif()
+    endforeach()
 
     add_custom_target(${pair})
     foreach(process A B)
