@@ -1,5 +1,6 @@
 # Sets up, builds and runs the pairs:      cmake -P demos/run.cmake
 # Only one of them:                        cmake -DONLY=01 -P demos/run.cmake
+# Record its expected_output.txt:          cmake -DONLY=01 -DRECORD=ON -P demos/run.cmake
 #
 # Other options: -DBUILD_DIR=folder (default: build), -DCONFIG=Debug (default: Release), and what
 # CMakeLists.txt offers, such as -DIPC_WARNINGS_AS_ERRORS=ON.
@@ -31,8 +32,12 @@ function(run_demos)
     set(failed "")
     foreach(pair IN LISTS selected)
         say("Running ${pair}")
+        set(record "")
+        if(RECORD)
+            set(record --record "${root}/demos/${pair}/expected_output.txt")
+        endif()
         string(TIMESTAMP pair_start "%s%f")
-        execute_process(COMMAND ${emulator} "${run_pair}" ${pair} ${run_${pair}}
+        execute_process(COMMAND ${emulator} "${run_pair}" ${record} ${pair} ${run_${pair}}
             RESULT_VARIABLE result ENCODING UTF8)
         seconds_since(${pair_start} seconds)
         if(result EQUAL 0)
