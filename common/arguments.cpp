@@ -7,6 +7,16 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cwchar>
+#include <string>
+#include <string_view>
+
+#ifdef __MINGW32__
+// Some builds of MinGW-w64 replace * and ? in arguments by file names. 0: they stay as they are.
+extern "C" {
+// NOLINTNEXTLINE(*-non-const-global-variables, *-reserved-identifier): the runtime's own name
+int _dowildcard = 0;
+}
+#endif
 
 namespace ipc {
 namespace {
@@ -22,7 +32,7 @@ bool read_number(const std::wstring& text, std::uint64_t& number) {
     throw usage_error(why + "; usage: " + std::string(usage.substr(0, usage.find('\n'))));
 }
 
-// Puts the value of an option where it goes; false if it is not of the option's kind.
+// Stores the value of an option. Returns false if it is not a number that the option can take.
 bool store(const option& known, const std::wstring& value) {
     constexpr std::uint64_t longest_limit_s = 1'000'000;
     if (std::wstring* const* text = std::get_if<std::wstring*>(&known.value)) {
@@ -37,9 +47,12 @@ bool store(const option& known, const std::wstring& value) {
         **target = number;
         return true;
     }
+    if (number > longest_limit_s) {
+        return false; // its milliseconds may not fit into a DWORD, or may mean INFINITE
+    }
     (*std::get_if<time_limit*>(&known.value))->ms =
         number == 0 ? INFINITE : static_cast<DWORD>(number * 1000);
-    return number <= longest_limit_s;
+    return true;
 }
 
 } // namespace
@@ -71,7 +84,7 @@ void parse_arguments(int argc, wchar_t** argv, std::string_view usage,
             refuse(to_utf8(name) + " needs a value", usage);
         }
         if (!store(*known, value)) {
-            refuse(to_utf8(name) + " needs a number, not " + to_utf8(value), usage);
+            refuse(to_utf8(name) + " cannot take the value " + to_utf8(value), usage);
         }
     }
     const std::vector<std::wstring> others(argv + std::min(next, argc), argv + argc);

@@ -10,21 +10,23 @@
 
 namespace ipc {
 
-// How long a program waits, in milliseconds; INFINITE for --limit 0.
+// How long a program waits, in milliseconds. INFINITE: without limit, for --limit 0.
 struct time_limit {
     DWORD ms;
 };
 
-// An option and where its value goes: bool for a switch (--classic), a text (--out FILE), a decimal
-// number (--bytes N), or a time limit in seconds (--limit SECONDS).
+// An option and the variable that takes its value: bool for a switch (--classic), wstring for a
+// text that is not empty (--out FILE), uint64_t for a decimal number (--bytes N), time_limit for
+// whole seconds (--limit SECONDS; 0: without limit; at most 1,000,000).
 struct option {
     std::wstring_view name;
     std::variant<bool*, std::wstring*, std::uint64_t*, time_limit*> value;
 };
 
-// Reads the options, which end at the first other argument or at "--"; what follows goes to rest,
-// or is refused where there is no rest. Throws usage_error, with the usage text's first line.
-// --help prints the usage text and ends the program with exit code 0.
+// Reads the options of a command line. They end at the first argument without a leading "-", or at
+// "--". What follows is stored in rest, or refused if rest is nullptr. Throws usage_error, whose
+// text ends with the first line of usage. --help prints usage and ends the program with exit code
+// 0.
 void parse_arguments(int argc, wchar_t** argv, std::string_view usage,
                      const std::vector<option>& options, std::vector<std::wstring>* rest = nullptr);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <iterator>
 
 namespace ipc {
@@ -38,7 +39,7 @@ constexpr named_code known_codes[] = {
 #undef NAMED
 // clang-format on
 
-// Nothing for a code that is not in the table.
+// Returns an empty text for a code that is not in the table.
 std::string name_of(DWORD code) {
     const auto known = std::ranges::find(known_codes, code, &named_code::code);
     return known == std::end(known_codes) ? "" : known->name;
@@ -99,7 +100,7 @@ int report_exception(const char* role) noexcept {
             print_error_line("{}: {}", role, error.what());
         }
     } catch (...) {
-        // Standard error is gone as well: the exit code is all that is left to say.
+        // Standard error cannot be written either, so the exit code has to be enough.
     }
     return 1;
 }

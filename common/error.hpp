@@ -7,7 +7,7 @@
 
 namespace ipc {
 
-// A Win32 call that failed. what() reads: "CreateFileW failed: ERROR_FILE_NOT_FOUND (2): <text>".
+// A Win32 call has failed. what() reads: "CreateFileW failed: ERROR_FILE_NOT_FOUND (2): <text>".
 class win32_error : public std::runtime_error {
 public:
     win32_error(const char* call, DWORD code);
@@ -17,29 +17,31 @@ private:
     DWORD code_;
 };
 
-// The program was called in a way it does not understand.
+// The user started the program with wrong arguments.
 class usage_error : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
 };
 
-// Throws win32_error with GetLastError(). Must be the very next call after the one that failed:
-// anything in between, even the closing of a handle, can replace the code.
+// Throws win32_error with GetLastError(). Make it the very next statement after the failed call:
+// any call in between can replace the code.
 [[noreturn]] void throw_last_error(const char* call);
 
-// The same for calls that return their error code or deliver it later.
+// Throws win32_error with this code, for calls that return their error code or deliver it later.
 [[noreturn]] void throw_error(const char* call, DWORD code);
 
-// "ERROR_BROKEN_PIPE (109): <system text>". Codes this collection does not name read "error 12345".
+// Returns "ERROR_BROKEN_PIPE (109): <system text>", in UTF-8. A code that this collection has no
+// name for reads "error 12345: <system text>". Windows words the system text in the user's
+// language.
 // Names and numbers: https://learn.microsoft.com/windows/win32/debug/system-error-codes
 std::string error_text(DWORD code);
 
-// "42", or for a crash "0xC0000005 (STATUS_ACCESS_VIOLATION)": a process that dies of an unhandled
-// exception ends with the exception's NTSTATUS code as its exit code.
+// Returns "42", or for a crash "0xC0000005 (STATUS_ACCESS_VIOLATION)": when an unhandled exception
+// ends a process, the exception's NTSTATUS code is the exit code.
 std::string exit_code_text(DWORD exit_code);
 
-// For the catch (...) of wmain: prints the current exception as one line "A: <what>" on standard
-// error and returns the exit code: 2 for wrong usage, 1 for anything else.
+// For the catch (...) of wmain: prints the current exception on standard error as one line,
+// "A: <what>", and returns the exit code: 2 for usage_error, 1 for any other exception.
 int report_exception(const char* role) noexcept;
 
 } // namespace ipc

@@ -2,6 +2,8 @@
 
 #include "common/error.hpp"
 
+#include <utility>
+
 namespace ipc {
 namespace {
 
@@ -28,7 +30,7 @@ unique_handle create_output(const std::wstring& path) {
 }
 
 void write_file(HANDLE file, std::string_view bytes) {
-    DWORD written = 0; // always all of it: a file on a disk takes everything or fails
+    DWORD written = 0; // equals the length: a disk file takes all bytes or fails
     if (!WriteFile(file, bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr)) {
         throw_last_error("WriteFile");
     }
@@ -67,7 +69,7 @@ void byte_sink::write(std::string_view bytes) {
         lines_.write(bytes);
         return;
     }
-    DWORD written = 0; // always all of it: a file on a disk takes everything or fails
+    DWORD written = 0; // equals the length: a disk file takes all bytes or fails
     if (!WriteFile(file_.get(), bytes.data(), static_cast<DWORD>(bytes.size()), &written,
                    nullptr)) {
         throw_last_error("WriteFile");

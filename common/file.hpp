@@ -3,6 +3,8 @@
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 
+#include <windows.h>
+
 #include <cstdint>
 #include <span>
 #include <string>
@@ -10,17 +12,18 @@
 
 namespace ipc {
 
-// The bytes that a demo sends: those of --in FILE, or a built-in text. Other programs may read the
-// file meanwhile, but not write to it. All functions throw win32_error.
+// The bytes that a demo sends: those of --in FILE, or a built-in text. While the file is open,
+// other programs can read it, but not write to it. All functions throw win32_error.
 class byte_source {
 public:
-    // The text is used if the path is empty; it must live as long as this object.
+    // With an empty path the text is used. It must live as long as this object.
     byte_source(const std::wstring& path, std::string_view text);
 
-    // How many bytes read() gives in all, for a file on a disk.
+    // Returns how many bytes the file or the text has. A file must be on a disk.
     std::uint64_t length() const;
 
-    // Fills the buffer and returns how many bytes it has put there; 0 only at the end.
+    // Copies the next bytes into the buffer and returns how many. It fills the buffer until the
+    // bytes come to their end, and then returns 0.
     DWORD read(std::span<char> buffer);
 
 private:
@@ -28,17 +31,19 @@ private:
     std::string_view text_;
 };
 
-// Where the bytes go that a demo receives: to --out FILE as they are, or to the screen as lines.
+// The place for the bytes that a demo receives: --out FILE gets them unchanged, the screen gets
+// lines. All functions throw win32_error.
 class byte_sink {
 public:
-    // An empty path means the screen; prefix stands in front of each line there: "A: | ". A file
-    // that exists is emptied. Throws win32_error, as write() and finish() do.
+    // With an empty path the bytes go to the screen, each line with this prefix, such as "A: | ".
+    // The content of an existing file is lost. Other programs can read the file, but not write to
+    // it.
     byte_sink(const std::wstring& path, std::string prefix);
     byte_sink(const byte_sink&) = delete;
     byte_sink& operator=(const byte_sink&) = delete;
 
-    void write(std::string_view bytes); // to a file all of them, or it throws
-    void finish();                      // shows a last line that has no line break
+    void write(std::string_view bytes);
+    void finish(); // call it at the end: it shows a last line that has no line break
 
 private:
     unique_handle file_;
@@ -46,9 +51,9 @@ private:
     line_splitter lines_{[this](std::string_view line) { print_line("{}{}", prefix_, line); }};
 };
 
-// The files of --in and --out. The caller owns the handle. All of them throw win32_error.
+// For the files of --in and --out. The caller owns the handle. All of them throw win32_error.
 unique_handle open_input(const std::wstring& path);
-unique_handle create_output(const std::wstring& path); // empties a file that exists
+unique_handle create_output(const std::wstring& path); // the content of an existing file is lost
 void write_file(HANDLE file, std::string_view bytes);
 
 } // namespace ipc

@@ -12,8 +12,14 @@ overlapped_call::overlapped_call(HANDLE file)
 }
 
 overlapped_call::~overlapped_call() {
-    if (may_be_pending_) {
-        cancel();
+    if (!may_be_pending_) {
+        return;
+    }
+    // The caller left without wait(), for example by an exception. ERROR_NOT_FOUND: the call has
+    // ended, or failed at once, or was never made. Then the event may never be set.
+    const BOOL cancelled = CancelIoEx(file_, &overlapped_);
+    if (cancelled || GetLastError() != ERROR_NOT_FOUND) {
+        WaitForSingleObject(event_.get(), INFINITE); // the end of the call sets the event
     }
 }
 
@@ -28,7 +34,7 @@ call_result overlapped_call::wait(BOOL done, DWORD limit_ms, HANDLE stop) {
     const DWORD start_error = done ? ERROR_SUCCESS : GetLastError();
     if (start_error != ERROR_SUCCESS && start_error != ERROR_IO_PENDING &&
         start_error != ERROR_MORE_DATA) {
-        may_be_pending_ = false; // failed at once: nothing will set the event
+        may_be_pending_ = false; // failed at once: nothing sets the event
         return {start_error, 0};
     }
     DWORD waited = WAIT_OBJECT_0;
@@ -38,8 +44,11 @@ call_result overlapped_call::wait(BOOL done, DWORD limit_ms, HANDLE stop) {
         waited =
             WaitForMultipleObjects(stop == nullptr ? 1 : 2, objects, FALSE /* any */, limit_ms);
         if (waited != WAIT_OBJECT_0) {
-            wait_error = waited == WAIT_FAILED ? GetLastError() : waited;
-            cancel();
+            wait_error = GetLastError(); // has a meaning after WAIT_FAILED only
+            // CancelIoEx is a request: the call may succeed all the same, or have ended already.
+            // INFINITE: the end of the call sets the event in each of these cases.
+            CancelIoEx(file_, &overlapped_);
+            WaitForSingleObject(event_.get(), INFINITE);
         }
     }
     may_be_pending_ = false;
@@ -54,14 +63,6 @@ call_result overlapped_call::wait(BOOL done, DWORD limit_ms, HANDLE stop) {
         result.error = WAIT_TIMEOUT;
     }
     return result;
-}
-
-// Returns when the kernel no longer uses the OVERLAPPED and the buffer.
-void overlapped_call::cancel() {
-    const BOOL cancelled = CancelIoEx(file_, &overlapped_); // a request: the call may still succeed
-    if (cancelled || GetLastError() != ERROR_NOT_FOUND) {
-        WaitForSingleObject(event_.get(), INFINITE); // set by the end of the call, cancelled or not
-    }
 }
 
 } // namespace ipc

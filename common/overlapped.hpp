@@ -6,43 +6,44 @@
 
 namespace ipc {
 
-// How an overlapped call ended. WAIT_TIMEOUT: its time was over, and it was cancelled.
-// ERROR_OPERATION_ABORTED: the stop event was set, and it was cancelled. Everything else is the
-// call's own code; with ERROR_MORE_DATA the bytes are there too.
+// How an overlapped call ended. WAIT_TIMEOUT: the limit was over, and the call was cancelled.
+// ERROR_OPERATION_ABORTED: the stop event was set, and the call was cancelled. Any other code is
+// the call's own. How many bytes of a cancelled write the other end has read is not known.
 struct call_result {
     DWORD error = ERROR_SUCCESS;
-    DWORD bytes = 0;
+    DWORD bytes = 0; // that were read or written; right for ERROR_MORE_DATA too
 };
 
-// The OVERLAPPED and the event of one call at a time, and a wait for its end that has a limit:
+// Owns the OVERLAPPED and the event of one call at a time, and waits for the call's end within a
+// limit:
 //
 //     ipc::overlapped_call call(pipe);
 //     const BOOL done = ReadFile(pipe, buffer, size, nullptr, call.get());
 //     const ipc::call_result read = call.wait(done, limit_ms);
 //
 // Until a call has ended, the kernel may write into its OVERLAPPED and into its buffer. Neither
-// wait() nor the destructor returns before that, whatever happens. So declare the buffer first.
-// The file stays the caller's and must have been opened with FILE_FLAG_OVERLAPPED.
+// wait() nor the destructor returns or throws before that. So declare the file and the buffer
+// first: what is declared first is destroyed last. The caller owns the file, opens it with
+// FILE_FLAG_OVERLAPPED, and keeps it open.
 // https://learn.microsoft.com/windows/win32/sync/synchronous-and-asynchronous-i-o
 class overlapped_call {
 public:
     explicit overlapped_call(HANDLE file); // throws win32_error
-    ~overlapped_call();
+    ~overlapped_call();                    // cancels a call that is still pending
     overlapped_call(const overlapped_call&) = delete;
     overlapped_call& operator=(const overlapped_call&) = delete;
 
-    // For the next call. The previous one has ended: wait() has returned.
+    // The argument for the next call, after the wait() for the previous one. This object owns it.
     OVERLAPPED* get();
 
-    // Waits for the call that was just made and returned done: nothing may come between the two, as
-    // this asks for GetLastError. After limit_ms milliseconds (INFINITE: no limit), or when stop is
-    // set, it cancels the call. A call that ends at the same moment may still succeed, and then the
-    // result says so. Throws win32_error if the wait itself fails.
+    // Waits for the end of the call that returned done. It reads GetLastError, so it must be the
+    // next statement after the call. After limit_ms milliseconds (INFINITE: no limit), or when the
+    // event stop is set, it cancels the call. A call that ends at the same moment can still
+    // succeed; the result then says so and has the bytes. Throws win32_error if the wait itself
+    // fails and the call was cancelled for that.
     call_result wait(BOOL done, DWORD limit_ms, HANDLE stop = nullptr);
 
 private:
-    void cancel();
-
     HANDLE file_;
     unique_handle event_;
     OVERLAPPED overlapped_{};

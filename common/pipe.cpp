@@ -13,7 +13,8 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
     constexpr ULONGLONG longest_wait_ms = 1'000;
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
-        // SECURITY_IDENTIFICATION: the server may ask who the client is, but not act as the client.
+        // SECURITY_IDENTIFICATION: the server can ask who the client is, but cannot act as the
+        // client.
         unique_handle pipe(
             CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr, OPEN_EXISTING,
                         flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
@@ -31,13 +32,11 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
                     ? "the server at " + to_utf8(name) + " is busy with other clients"
                     : "no server at " + to_utf8(name) + ": start processA first");
         }
-        if (error == ERROR_PIPE_BUSY) {
-            // Its result does not matter: another client may be faster, or the server may end. The
-            // next CreateFileW decides.
-            WaitNamedPipeW(name.c_str(),
-                           static_cast<DWORD>(std::min(limit_ms - waited_ms, longest_wait_ms)));
-        } else {
-            Sleep(poll_ms); // Windows cannot notify a client of a new pipe name
+        // WaitNamedPipeW promises nothing: another client may be faster, or the server may end. So
+        // the next CreateFileW decides. The time is never 0, which would mean the server's default.
+        const auto wait_ms = static_cast<DWORD>(std::min(limit_ms - waited_ms, longest_wait_ms));
+        if (error != ERROR_PIPE_BUSY || !WaitNamedPipeW(name.c_str(), wait_ms)) {
+            Sleep(std::min(poll_ms, wait_ms)); // Windows cannot notify a client of a new pipe name
         }
     }
 }
@@ -45,8 +44,8 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
 void throw_create_pipe_error(const std::wstring& name) {
     const DWORD error = GetLastError();
     // ERROR_ACCESS_DENIED: FILE_FLAG_FIRST_PIPE_INSTANCE found an instance, or the first instance's
-    // security descriptor forbids another one. ERROR_PIPE_BUSY: all instances that the first one
-    // allows are there.
+    // type or security descriptor forbids this one. ERROR_PIPE_BUSY: as many instances exist as the
+    // first one allows.
     if (error == ERROR_ACCESS_DENIED || error == ERROR_PIPE_BUSY) {
         throw std::runtime_error("the name " + to_utf8(name) + " is taken by another server");
     }
@@ -54,8 +53,8 @@ void throw_create_pipe_error(const std::wstring& name) {
 }
 
 bool is_disconnected(DWORD error) {
-    return error == ERROR_BROKEN_PIPE            // a read: nothing is left. A write: during it
-           || error == ERROR_NO_DATA             // a write: the other end is closed
+    return error == ERROR_BROKEN_PIPE // a read: no data is left; a write: the end closed meanwhile
+           || error == ERROR_NO_DATA  // a write: the other end was closed before
            || error == ERROR_PIPE_NOT_CONNECTED; // the server has disconnected this client
 }
 

@@ -2,6 +2,8 @@
 
 #include "common/error.hpp"
 
+#include <cstddef>
+
 namespace ipc {
 namespace {
 
@@ -14,12 +16,13 @@ void append_quoted(std::wstring& line, const std::wstring& argument) {
     std::size_t backslashes = 0;
     for (const wchar_t unit : argument) {
         if (unit == L'"') {
-            line.append(backslashes + 1, L'\\'); // doubles those before the quote and escapes it
+            // Doubles the backslashes before the quote and adds one that escapes the quote.
+            line.append(backslashes + 1, L'\\');
         }
         backslashes = unit == L'\\' ? backslashes + 1 : 0;
         line += unit;
     }
-    line.append(backslashes, L'\\'); // or the last one would escape the closing quote
+    line.append(backslashes, L'\\'); // or the last backslash would escape the closing quote
     line += L'"';
 }
 
@@ -29,7 +32,7 @@ std::wstring command_line(const std::vector<std::wstring>& arguments) {
     std::wstring line;
     for (const std::wstring& argument : arguments) {
         if (&argument == &arguments.front()) {
-            // The program's name follows a simpler rule: no escapes, so it is only put in quotes.
+            // The program's name has a simpler rule: it can be in quotes, and nothing is escaped.
             line += L'"' + argument + L'"';
         } else {
             line += L' ';
@@ -40,7 +43,7 @@ std::wstring command_line(const std::vector<std::wstring>& arguments) {
 }
 
 std::filesystem::path beside_this_program(std::wstring_view file_name) {
-    std::wstring path(32768, L'\0'); // the longest path that Windows has
+    std::wstring path(32768, L'\0'); // the longest path in Windows, in UTF-16 units
     const DWORD length = GetModuleFileNameW(nullptr, path.data(), static_cast<DWORD>(path.size()));
     if (length == 0 || length == path.size()) {
         throw_last_error("GetModuleFileNameW");

@@ -4,7 +4,7 @@
 
 namespace ipc {
 
-// Runs a clean-up when the scope ends, however it ends:
+// Runs a clean-up at the end of the scope, also when an exception or a return leaves it:
 //     const ipc::scope_exit unmap([&] { UnmapViewOfFile(view); });
 // The clean-up must not throw.
 template <typename Cleanup> class scope_exit {

@@ -6,12 +6,13 @@
 
 #include <sddl.h>
 
+#include <cstddef>
 #include <vector>
 
 namespace ipc {
 namespace {
 
-// The user this process runs as, in text form: "S-1-5-21-...".
+// Returns the SID of this process's user as text: "S-1-5-21-...".
 std::wstring current_user_sid() {
     unique_handle token;
     if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, token.put())) {
@@ -33,7 +34,7 @@ std::wstring current_user_sid() {
 } // namespace
 
 user_only_security::user_only_security() {
-    // D: access list, P: nothing is inherited into it, A: allow, GA: all access.
+    // D: is the DACL, P: it inherits nothing, A: allow, GA: all access. Who is not named has none.
     const std::wstring sddl = L"D:P(A;;GA;;;" + current_user_sid() + L")";
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
             sddl.c_str(), SDDL_REVISION_1, &attributes_.lpSecurityDescriptor, nullptr)) {

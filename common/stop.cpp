@@ -8,9 +8,9 @@ namespace {
 
 BOOL WINAPI on_control(DWORD control) {
     if (control != CTRL_C_EVENT && control != CTRL_BREAK_EVENT) {
-        return FALSE; // a closed console or a log-off ends the program when this returns
+        return FALSE; // a closed console or a log-off: Windows ends the program
     }
-    SetEvent(ctrl_c_event()); // runs on a thread of its own
+    SetEvent(ctrl_c_event()); // Windows runs this function on a thread of its own
     return TRUE;
 }
 
@@ -22,8 +22,8 @@ HANDLE ctrl_c_event() {
     if (!event) {
         throw_last_error("CreateEventW");
     }
-    // nullptr, FALSE: a parent may have told its children to ignore Ctrl+C, and
-    // CREATE_NEW_PROCESS_GROUP does. Then Windows calls no handler until this undoes it.
+    // nullptr, FALSE: a program inherits "ignore Ctrl+C" from its parent, or has it because it was
+    // started with CREATE_NEW_PROCESS_GROUP. Then Windows calls no handler until this undoes it.
     static const BOOL installed =
         SetConsoleCtrlHandler(nullptr, FALSE) && SetConsoleCtrlHandler(on_control, TRUE);
     if (!installed) {

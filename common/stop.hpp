@@ -4,12 +4,14 @@
 
 namespace ipc {
 
-// A manual-reset event that Ctrl+C and Ctrl+Break set, instead of ending the program on the spot,
-// so that a server can wait for it beside its work and end in order. Stays owned by this function.
+// Returns a manual-reset event. The first call changes what Ctrl+C and Ctrl+Break do: they no
+// longer end the program, they set the event. So a server can wait for the event beside its work,
+// and end in order. The event is never closed or reset. Throws win32_error.
 // https://learn.microsoft.com/windows/console/setconsolectrlhandler
 HANDLE ctrl_c_event();
 
-// Whether the event is set now: for a loop whose calls may never have to wait.
+// Returns whether the event is set now. A loop needs this if its calls may always succeed at once:
+// then it never waits, and so would never notice the event. Throws win32_error.
 bool ctrl_c_pressed();
 
 } // namespace ipc

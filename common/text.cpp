@@ -3,6 +3,7 @@
 #include "common/error.hpp"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace ipc {
 namespace {
@@ -16,7 +17,7 @@ bool continues_utf8(char byte) {
 } // namespace
 
 std::string to_utf8(std::wstring_view text) {
-    // An empty text converts to 0 characters, which the call reports as a failure.
+    // For an empty text the call returns 0, as it does for a failure. Both give an empty result.
     const int length = static_cast<int>(text.size());
     std::string result(text.size() * 3, '\0'); // no UTF-16 unit needs more than 3 bytes
     const int used = WideCharToMultiByte(CP_UTF8, 0, text.data(), length, result.data(),
@@ -34,7 +35,7 @@ std::wstring to_utf16(std::string_view text) {
 }
 
 void write_line(DWORD standard_handle, std::string line) {
-    // Asked for on every line: SetStdHandle may have changed it.
+    // Not kept between calls, because SetStdHandle can change it.
     HANDLE output = GetStdHandle(standard_handle);
     if (output == nullptr || output == INVALID_HANDLE_VALUE) {
         return;
@@ -74,7 +75,7 @@ void line_splitter::write(std::string_view bytes) {
             show_line();
             continue;
         }
-        // A long line is cut between two characters; bytes that are no UTF-8 are cut anywhere.
+        // A long line is cut between two characters. Bytes that are not UTF-8 are cut anywhere.
         if (line_.size() >= longest_line + 3 ||
             (line_.size() >= longest_line && !continues_utf8(byte))) {
             show_line();
@@ -94,7 +95,7 @@ void line_splitter::show_line() {
         line_.pop_back();
     }
     const auto is_control = [](char c) { return (c >= 0 && c < 0x20 && c != '\t') || c == 0x7F; };
-    std::ranges::replace_if(line_, is_control, '?'); // or it could move the cursor, or worse
+    std::ranges::replace_if(line_, is_control, '?'); // or they could move the cursor, or worse
     show_(line_);
     line_.clear();
 }

@@ -4,11 +4,12 @@
 
 namespace ipc {
 
-// Owns one kernel handle and closes it, once, with CloseHandle. Not for handles that are borrowed
-// (GetStdHandle, GetCurrentProcess) or closed by another function (FindClose, UnmapViewOfFile).
+// Owns one kernel handle and closes it once, with CloseHandle. Do not use it for a borrowed handle
+// (GetStdHandle, GetCurrentProcess), nor for one that another function closes (FindClose,
+// UnmapViewOfFile).
 //
 // Win32 has two values for "no handle": nullptr (CreateEventW, OpenProcess, ...) and
-// INVALID_HANDLE_VALUE (CreateFileW, CreateNamedPipeW). Both count as empty here.
+// INVALID_HANDLE_VALUE (CreateFileW, CreateNamedPipeW). Both mean empty here.
 class unique_handle {
 public:
     unique_handle() = default;
@@ -28,21 +29,21 @@ public:
 
     HANDLE get() const noexcept { return handle_; }
 
-    // For calls that return a handle through a pointer: closes the old one first.
+    // For calls that return a handle through a pointer. Closes the old handle first.
     HANDLE* put() noexcept {
         reset();
         return &handle_;
     }
 
-    // Gives the handle away: the caller closes it.
+    // Returns the handle without closing it. The caller owns it from now on.
     HANDLE release() noexcept {
         HANDLE handle = handle_;
         handle_ = nullptr;
         return handle;
     }
 
-    // Keeps GetLastError: an owner that is destroyed on the way out of a failed function does not
-    // replace the code of the failure.
+    // Closes the old handle and owns the new one. GetLastError stays as it is: an owner that goes
+    // out of scope after a failed call does not hide the call's error code.
     void reset(HANDLE handle = nullptr) noexcept {
         if (*this) {
             const DWORD error = GetLastError();

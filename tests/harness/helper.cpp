@@ -1,4 +1,5 @@
-// A program that behaves badly on request: the tests start it as the peer of a demo.
+// A small program with many modes. The tests start it as a child, or as a partner that behaves
+// badly.
 //
 // Run: helper MODE [ARGS...]
 
@@ -8,17 +9,22 @@
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 
+#include <windows.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace {
 
 using arguments = std::vector<std::wstring>;
 
-constexpr DWORD limit_ms = 60'000; // for whatever a mode waits for
+constexpr DWORD limit_ms = 60'000; // for each wait of a mode
 
 void write_bytes(std::string_view bytes) {
     DWORD written = 0;
@@ -39,7 +45,7 @@ void wait_for_event(const std::wstring& name) {
     }
 }
 
-// Each argument, followed by a line break.
+// Prints each argument and a line break.
 int echo_arguments(const arguments& args) {
     for (const std::wstring& arg : args) {
         write_bytes(ipc::to_utf8(arg) + "\n");
@@ -47,13 +53,13 @@ int echo_arguments(const arguments& args) {
     return 0;
 }
 
-// Every byte value, 0 to 255, a hundred times.
+// Prints every byte value, 0 to 255, a hundred times.
 int binary(const arguments&) {
-    std::string all;
+    std::string bytes;
     for (int i = 0; i < 256 * 100; ++i) {
-        all += static_cast<char>(i % 256);
+        bytes += static_cast<char>(i % 256);
     }
-    write_bytes(all);
+    write_bytes(bytes);
     return 0;
 }
 
@@ -61,13 +67,14 @@ int silent(const arguments&) {
     return 0;
 }
 
-// One line of this many bytes, without a line break.
+// Prints one line of this many bytes, without a line break.
 int long_line(const arguments& args) {
     write_bytes(std::string(std::stoul(args.at(0)), 'x'));
     return 0;
 }
 
-// Lets the last reader of its output see the end, then waits for an event and ends with code 5.
+// Closes its standard output and error, so that their reader sees the end. Then waits for an event
+// and ends with exit code 5.
 int close_output(const arguments& args) {
     write_bytes("closing\n");
     CloseHandle(GetStdHandle(STD_OUTPUT_HANDLE));
@@ -78,17 +85,18 @@ int close_output(const arguments& args) {
 
 int crash(const arguments&) {
     write_bytes("about to crash\n");
-    SetErrorMode(SEM_NOGPFAULTERRORBOX); // no dialog: nobody would close it
+    SetErrorMode(SEM_NOGPFAULTERRORBOX); // no dialog, because nobody would close it
     RaiseException(static_cast<DWORD>(EXCEPTION_ACCESS_VIOLATION), EXCEPTION_NONCONTINUABLE, 0,
                    nullptr);
     return 0;
 }
 
-// Starts this program again with other arguments; it inherits the output.
-void start_with_own_output(const arguments& args) {
-    arguments all = args;
-    all.insert(all.begin(), ipc::beside_this_program(L"helper.exe").wstring());
-    std::wstring command = ipc::command_line(all);
+// Starts a second helper with these arguments. The second helper inherits the standard output.
+void start_helper(const arguments& args) {
+    arguments program_and_args = args;
+    program_and_args.insert(program_and_args.begin(),
+                            ipc::beside_this_program(L"helper.exe").wstring());
+    std::wstring command = ipc::command_line(program_and_args);
     STARTUPINFOW startup{};
     startup.cb = sizeof startup;
     PROCESS_INFORMATION started{};
@@ -102,7 +110,7 @@ void start_with_own_output(const arguments& args) {
 
 // Starts "helper wait-then-write EVENT" and ends at once.
 int grandchild(const arguments& args) {
-    start_with_own_output({L"wait-then-write", args.at(0)});
+    start_helper({L"wait-then-write", args.at(0)});
     write_bytes("child done\n");
     return 6;
 }
@@ -113,7 +121,7 @@ int wait_then_write(const arguments& args) {
     return 0;
 }
 
-// Sets the event whose handle has this value, if this process has such a handle.
+// Sets the event with this handle value. Fails if this process has no such handle.
 int set_event_handle(const arguments& args) {
     if (!SetEvent(handle_from(args.at(0)))) {
         ipc::throw_last_error("SetEvent");
@@ -121,9 +129,9 @@ int set_event_handle(const arguments& args) {
     return 0;
 }
 
-// Starts "helper hang", which inherits the output, and ends at once.
+// Starts "helper hang", which inherits the standard output, and ends at once.
 int start_and_leave(const arguments&) {
-    start_with_own_output({L"hang"});
+    start_helper({L"hang"});
     return 0;
 }
 
@@ -133,11 +141,22 @@ int print(const arguments&) {
     return 0;
 }
 
-// Ends with code 3 when Ctrl+C is pressed, and with 1 if that does not happen.
+// Ends with exit code 3 when Ctrl+C is pressed, and with 1 if that does not happen.
 int wait_for_ctrl_c(const arguments&) {
     const HANDLE pressed = ipc::ctrl_c_event();
     write_bytes("waiting\n");
     return WaitForSingleObject(pressed, limit_ms) == WAIT_OBJECT_0 ? 3 : 1;
+}
+
+// Does the same with ctrl_c_pressed(), as a busy loop does.
+int poll_for_ctrl_c(const arguments&) {
+    bool pressed = ipc::ctrl_c_pressed();
+    write_bytes(pressed ? "pressed too early\n" : "polling\n");
+    for (DWORD waited_ms = 0; !pressed && waited_ms < limit_ms; waited_ms += 10) {
+        Sleep(10); // stands for the work of the loop
+        pressed = ipc::ctrl_c_pressed();
+    }
+    return pressed ? 3 : 1;
 }
 
 int throw_usage_error(const arguments&) {
@@ -150,18 +169,18 @@ int throw_win32_error(const arguments&) {
 
 int hang(const arguments&) {
     write_bytes("hanging\n");
-    Sleep(INFINITE); // until the test ends it: that is the point
+    Sleep(INFINITE); // until the test ends this process
     return 0;
 }
 
-// Holds this many MiB until it is ended.
+// Uses this many MiB of memory until the test ends this process.
 int take_memory(const arguments& args) {
-    const std::string memory(std::stoul(args.at(0)) << 20, 'x');
+    const std::string memory(std::size_t{std::stoul(args.at(0))} << 20, 'x');
     return hang({});
 }
 
-// Serves one client of the pipe PIPE with N right replies, and then with a "wrong" one, one that is
-// too "short", none ("hang"), or by closing the connection ("leave").
+// Run: helper bad-server PIPE N wrong|short|hang|leave Sends one client N correct replies. Then it
+// sends a wrong or too short reply, sends none and hangs, or leaves by closing the connection.
 int bad_server(const arguments& args) {
     const ipc::unique_handle pipe(CreateNamedPipeW(args.at(0).c_str(), PIPE_ACCESS_DUPLEX,
                                                    PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, 1,
@@ -170,17 +189,17 @@ int bad_server(const arguments& args) {
         ipc::throw_last_error("CreateNamedPipeW");
     }
     write_bytes("ready\n");
-    ConnectNamedPipe(pipe.get(), nullptr); // whether a client is there, the read will tell
+    ConnectNamedPipe(pipe.get(), nullptr); // a failure shows in the first read
     char message[4096];
     DWORD bytes = 0;
-    for (unsigned long right = std::stoul(args.at(1));
-         ReadFile(pipe.get(), message, sizeof message, &bytes, nullptr); --right) {
-        const std::wstring then = right == 0 ? args.at(2) : L"";
+    for (unsigned long correct_left = std::stoul(args.at(1));
+         ReadFile(pipe.get(), message, sizeof message, &bytes, nullptr); --correct_left) {
+        const std::wstring then = correct_left == 0 ? args.at(2) : L"";
         if (then == L"leave" || then == L"hang") {
             return then == L"leave" ? 0 : hang({});
         }
         std::transform(message, message + bytes, message, [](char letter) {
-            return static_cast<char>(letter - 'a' + 'A'); // the benchmark sends small letters
+            return static_cast<char>(letter - 'a' + 'A'); // the benchmark sends a to z
         });
         if (then == L"wrong") {
             message[0] = '?';
@@ -207,6 +226,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"start-and-leave", start_and_leave},
         {L"print", print},
         {L"wait-for-ctrl-c", wait_for_ctrl_c},
+        {L"poll-for-ctrl-c", poll_for_ctrl_c},
         {L"take-memory", take_memory},
         {L"bad-server", bad_server},
         {L"throw-usage-error", throw_usage_error},

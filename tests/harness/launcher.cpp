@@ -10,9 +10,16 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <fstream>
+#include <functional>
+#include <ios>
 #include <iterator>
+#include <mutex>
 #include <random>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
 
 namespace ipc::test {
 namespace {
@@ -59,9 +66,9 @@ bool has_ended(DWORD process_id) {
     return !process || WaitForSingleObject(process.get(), 0) == WAIT_OBJECT_0;
 }
 
-// Wine does not count a process's handles, and its server may crash when it lists those of the
-// whole system while a process ends. So every number is tried that may be a handle: multiples of 4,
-// the lowest free one first.
+// Wine does not count a process's handles, and its server can crash when it lists the handles of
+// the whole system while a process ends. So this tries each number that can be a handle. Handles
+// are multiples of 4, and Wine uses the lowest free number first.
 DWORD count_by_trying(HANDLE process) {
     constexpr std::uintptr_t most_free_in_a_row = 1024;
     DWORD count = 0;
@@ -77,13 +84,13 @@ DWORD count_by_trying(HANDLE process) {
     return count;
 }
 
-std::string first_difference(const std::string& who, const std::vector<std::string>& expected,
+std::string first_difference(const std::string& program, const std::vector<std::string>& expected,
                              const std::vector<std::string>& actual) {
     for (std::size_t i = 0; i < std::max(expected.size(), actual.size()); ++i) {
         const std::string wanted = i < expected.size() ? "\"" + expected[i] + "\"" : "nothing more";
         const std::string got = i < actual.size() ? "\"" + actual[i] + "\"" : "nothing more";
         if (wanted != got) {
-            return who + " printed " + got + " where " + wanted + " is expected";
+            return program + " printed " + got + " where " + wanted + " is expected";
         }
     }
     return {};
@@ -182,14 +189,14 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
     std::wstring command = command_line(arguments);
     PROCESS_INFORMATION started{};
     const auto create_process = [&] {
-        // Suspended until it is in the job, so that no child of it can escape.
+        // Suspended until it is in the job, so that none of its children can escape the job.
         const DWORD flags =
             EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED | options.creation_flags;
         return CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, flags, nullptr,
                               nullptr, &startup.StartupInfo, &started);
     };
-    // Wine has been seen to fail here with ERROR_INTERNAL_ERROR, once in some thousand processes
-    // and for no reason that lies with the program, while others were being terminated.
+    // Under Wine this fails with ERROR_INTERNAL_ERROR about once in some thousand processes while
+    // other processes are being terminated. The program is not the reason, so a second try helps.
     int tries_left = 3;
     while (!create_process()) {
         if (GetLastError() != ERROR_INTERNAL_ERROR || --tries_left == 0) {
@@ -279,9 +286,9 @@ void program::kill(UINT exit_code) const {
 }
 
 void program::press_ctrl_c() const {
-    // GenerateConsoleCtrlEvent would need a console that both share, which a test run from a
-    // service or under Wine without a terminal does not have. The system's own way works without:
-    // it starts this routine in the program, which has the same address in every process.
+    // GenerateConsoleCtrlEvent needs a console that both programs share. A test that runs as a
+    // service or under Wine without a terminal has none. So this does what the console does: it
+    // starts a thread in the program at CtrlRoutine, which has the same address in every process.
     const auto routine = reinterpret_cast<LPTHREAD_START_ROUTINE>(reinterpret_cast<void*>(
         GetProcAddress(GetModuleHandleW(L"kernelbase.dll"), "CtrlRoutine")));
     const unique_handle thread(CreateRemoteThread(process_.get(), nullptr, 0, routine,
@@ -311,22 +318,22 @@ std::string program::error_output() {
 
 result run(const std::vector<std::wstring>& arguments, const start_options& options,
            DWORD limit_ms) {
-    result what;
+    result ended;
     const ULONGLONG end = GetTickCount64() + limit_ms;
     const auto left_ms = [&] {
         const ULONGLONG now = GetTickCount64();
         return now < end ? static_cast<DWORD>(end - now) : 0;
     };
     program started(arguments, options);
-    what.timed_out = !started.wait(left_ms()) || !started.wait_for_end_of_output(left_ms());
-    what.left_running = started.job().process_names();
+    ended.timed_out = !started.wait(left_ms()) || !started.wait_for_end_of_output(left_ms());
+    ended.left_running = started.job().process_names();
     started.job().terminate();
     started.wait();
     started.wait_for_end_of_output();
-    what.exit_code = started.exit_code();
-    what.output = started.output();
-    what.error_output = started.error_output();
-    return what;
+    ended.exit_code = started.exit_code();
+    ended.output = started.output();
+    ended.error_output = started.error_output();
+    return ended;
 }
 
 std::wstring program_path(std::wstring_view folder, std::wstring_view file_name) {
@@ -346,7 +353,7 @@ std::uint64_t memory_bytes(HANDLE process) {
     if (!K32GetProcessMemoryInfo(process, &counters, sizeof counters)) {
         throw_last_error("GetProcessMemoryInfo");
     }
-    if (counters.PagefileUsage == 0) { // or a test would take an ended process for a small one
+    if (counters.PagefileUsage == 0) { // Wine's answer for a process that has ended
         throw std::runtime_error("a process that has ended has no memory to count");
     }
     return counters.PagefileUsage;
@@ -358,7 +365,7 @@ temporary_folder::temporary_folder()
 }
 
 temporary_folder::~temporary_folder() {
-    std::error_code ignored; // such as a program that still holds a file open
+    std::error_code ignored; // for example a program still has a file open
     std::filesystem::remove_all(path_, ignored);
 }
 

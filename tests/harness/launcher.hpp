@@ -1,7 +1,7 @@
 #pragma once
 
-// Runs programs the way the tests and run_pair need it: in a job object that ends with its owner,
-// with their output collected, and within a time limit. Nothing here is part of a lesson.
+// Runs programs for the tests and for run_pair. Each program runs in a job object that ends with
+// its owner, with a time limit, and its output is collected. Nothing here is part of a lesson.
 
 #include "common/unique_handle.hpp"
 
@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -21,11 +20,12 @@
 
 namespace ipc::test {
 
-// Far more than anything here takes on a busy machine; what exceeds it hangs.
+// Far longer than any program here needs, even on a busy machine. A program that exceeds it hangs.
 constexpr DWORD default_limit_ms = 60'000;
 
-// A kill-on-close job object: when it is destroyed, or the process that owns it dies, every process
-// started in it and every child of those is terminated.
+// A job object with JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE. When it is destroyed, or when the process
+// that owns it dies, Windows terminates every process in the job, children of its processes
+// included.
 // https://learn.microsoft.com/windows/win32/procthread/job-objects
 class job {
 public:
@@ -36,13 +36,13 @@ public:
 
     HANDLE handle() const { return job_.get(); }
 
-    // The processes that are in the job now and have not ended.
+    // Returns the ids of the running processes in the job.
     std::vector<DWORD> process_ids() const;
 
-    // Their file names, such as "processB.exe".
+    // Returns their file names, such as "processB.exe".
     std::vector<std::string> process_names() const;
 
-    // Whether all of them ended within limit_ms.
+    // Returns whether every process in the job ended within limit_ms milliseconds.
     bool wait_until_empty(DWORD limit_ms) const;
 
     void terminate() const noexcept;
@@ -52,17 +52,17 @@ private:
 };
 
 struct start_options {
-    std::vector<HANDLE> inherited; // beyond standard input and output; must be inheritable
-    DWORD creation_flags = 0;      // added to those of CreateProcessW
-    std::function<void(std::string_view line)> on_line; // called on a thread of its own
+    std::vector<HANDLE> inherited; // besides the standard handles; they must be inheritable
+    DWORD creation_flags = 0;      // further flags for CreateProcessW
+    std::function<void(std::string_view line)> on_line; // is called on another thread
 };
 
-// A program and its children, in a job of their own. Standard input is empty; standard output and
-// standard error are collected by two threads until the last process that holds them ends. The
-// destructor terminates what is still running.
+// A running program and its children, in a job of their own. Its standard input is empty. Two
+// threads collect its standard output and standard error until the last process that holds them
+// ends. The destructor terminates every process that still runs.
 class program {
 public:
-    // arguments[0] is the path. Throws win32_error.
+    // arguments[0] is the path of the program. Throws win32_error.
     explicit program(const std::vector<std::wstring>& arguments, const start_options& options = {});
     ~program();
     program(const program&) = delete;
@@ -72,27 +72,28 @@ public:
     HANDLE process() const { return process_.get(); }
     DWORD id() const { return id_; }
 
-    // Whether it ended within limit_ms milliseconds.
+    // Returns whether the program ended within limit_ms milliseconds.
     bool wait(DWORD limit_ms = default_limit_ms) const;
 
-    // Whether the text appeared in its standard output or error within limit_ms.
+    // Returns whether the text appeared in its standard output or error within limit_ms
+    // milliseconds.
     bool wait_for_output(std::string_view text, DWORD limit_ms = default_limit_ms);
 
-    // Whether both outputs reached their end within limit_ms.
+    // Returns whether both outputs reached their end within limit_ms milliseconds.
     bool wait_for_end_of_output(DWORD limit_ms = default_limit_ms);
 
-    // Ends the program, not its children, as the Task Manager would, with this exit code.
+    // Ends the program with this exit code, as the Task Manager does. Its children go on.
     void kill(UINT exit_code = 99) const;
 
-    // What Ctrl+C in its console does: runs its control handlers on a new thread of it. The program
-    // must not have been started with CREATE_NEW_PROCESS_GROUP, which ignores Ctrl+C.
+    // Does what Ctrl+C in the program's console does: runs its control handlers on a new thread in
+    // it. A program that ignores Ctrl+C (see common/stop.cpp) ignores this too.
     void press_ctrl_c() const;
 
     DWORD exit_code() const; // STILL_ACTIVE (259) while it runs
-    std::string output();    // what came so far, byte for byte
+    std::string output();    // everything it has written so far, byte for byte
     std::string error_output();
 
-    // The most memory it was seen to have committed, in bytes; looked at every 10 ms.
+    // Returns the largest committed memory that a look every 10 ms has found, in bytes.
     std::uint64_t peak_memory_bytes() const { return peak_memory_bytes_; }
 
 private:
@@ -116,27 +117,29 @@ struct result {
     bool timed_out = false;
     std::string output;
     std::string error_output;
-    std::vector<std::string> left_running; // processes it started that were still there at its end
+    std::vector<std::string> left_running; // the processes that were still running at the end
 };
 
-// Starts the program in a job of its own, waits for its end and for the end of its output, and
-// terminates what is left. After limit_ms milliseconds everything is terminated (timed_out).
+// Starts the program in a job of its own and waits for its end and for the end of its output, up to
+// limit_ms milliseconds (timed_out says whether that was too short). Then it terminates every
+// process that is left in the job.
 result run(const std::vector<std::wstring>& arguments, const start_options& options = {},
            DWORD limit_ms = default_limit_ms);
 
-// The full path of a program of a pair, such as (L"01_stdout_redirection", L"processA.exe"), or of
-// the tests' own (L"tests", L"helper.exe").
+// Returns the full path of a pair's program, as (L"01_stdout_redirection", L"processA.exe"), or of
+// a program of the tests, as (L"tests", L"helper.exe").
 std::wstring program_path(std::wstring_view folder, std::wstring_view file_name);
 
-// How many handles the process has open; its growth tells a leak. Counts by itself where
-// GetProcessHandleCount does not (Wine). The handle needs PROCESS_QUERY_LIMITED_INFORMATION and
-// PROCESS_DUP_HANDLE.
+// Returns how many handles the process has open, to find a leak. On Windows an injected DLL or a
+// thread pool can open and close some at any time, so a test allows a margin. Where
+// GetProcessHandleCount counts nothing (Wine), this tries each number. The handle needs
+// PROCESS_QUERY_LIMITED_INFORMATION and PROCESS_DUP_HANDLE access.
 DWORD handle_count(HANDLE process);
 
-// What the process has committed at this moment, in bytes. Throws if it has ended.
+// Returns the committed memory of the process at this moment, in bytes. Throws if it has ended.
 std::uint64_t memory_bytes(HANDLE process);
 
-// A folder of the test's own, removed with its content at the end.
+// A new folder for one test. The destructor removes it with its content.
 class temporary_folder {
 public:
     temporary_folder();
@@ -150,28 +153,29 @@ private:
     std::filesystem::path path_;
 };
 
-// Writes a file of this many bytes; the same seed gives the same bytes. Throws if it cannot.
+// Writes a file of this many bytes. The same seed gives the same bytes. Throws std::runtime_error.
 void write_random_file(const std::wstring& path, std::uint64_t bytes, std::uint64_t seed = 1);
 
-// Whether both files exist and hold the same bytes.
+// Returns whether both files exist and hold the same bytes.
 bool same_content(const std::wstring& first, const std::wstring& second);
 
-// The whole file; empty if there is none.
+// Returns the content of the file, or an empty text if there is no such file.
 std::string read_file(const std::wstring& path);
 
-// Whether the tests run under Wine, so that one that Wine cannot pass is skipped with the reason.
+// Returns whether the tests run under Wine. A test that Wine cannot pass is skipped with the
+// reason.
 bool is_wine();
 
-// A suffix for --name that no other test uses at the same time.
+// Returns a suffix for --name that no other test uses at the same time.
 std::wstring unique_suffix();
 
-// The lines of a text; "\r\n" and "\n" both end one.
+// Returns the lines of a text. "\r\n" and "\n" both end a line.
 std::vector<std::string> lines_of(std::string_view text);
 
-// What a run of one A and any number of Bs printed, compared with expected_output.txt. Lines of the
-// file begin with "A: " or "B: "; each program's own lines must come in the file's order, but two
-// programs may be interleaved in any way. With several Bs the order of the lines does not count.
-// Returns an empty text if they match, or else one sentence for the first difference.
+// Compares the output of one A and any number of Bs with expected_output.txt. Each line of the file
+// begins with "A: " or "B: ". The lines of each program must come in the file's order, but the
+// lines of A and B may mix in any way. With several Bs the order does not matter. Returns an empty
+// text if the lines match, and otherwise one sentence about the first difference.
 std::string compare_output(const std::vector<std::string>& expected,
                            const std::vector<std::string>& lines_of_a,
                            const std::vector<std::vector<std::string>>& lines_of_each_b);

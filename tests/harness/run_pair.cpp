@@ -1,27 +1,37 @@
 // Runs the two programs of a pair together and shows their lines as they arrive.
 //
-// Both run in a job object, so that nothing is left when this program ends, however it ends. When
-// the time limit is over, it says who was still running and ends both.
+// Each program runs in a job object, so that no process is left when run_pair ends, even by a
+// crash. After the time limit run_pair names the programs that still run, and ends them.
 //
 // Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A's arguments]
 //               [-- [B's arguments]]...
-// Every "--" starts one B; without one, only A is started, which then starts B itself.
+// Each "--" starts one B. Without a "--" run_pair starts only A, and A starts B.
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
 #include "tests/harness/launcher.hpp"
 
+#include <windows.h>
+
+#include <cstddef>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace {
 
 constexpr auto usage =
     "run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A...] [-- [B...]]...\n"
-    "  --limit SECONDS  end everything after this time (default: 30)\n"
+    "  --limit SECONDS  end both programs after this time (default: 30; 0: never)\n"
     "  --expect FILE    compare the lines with FILE and fail if they differ\n"
-    "  --record FILE    write the lines to FILE, in the order they came\n"
+    "  --record FILE    write the lines to FILE, in the order of their arrival\n"
     "  PAIR             the pair's folder, such as 01_stdout_redirection\n"
     "  A...             arguments for processA\n"
     "  -- B...          starts one processB with these arguments; may be repeated";
@@ -32,7 +42,7 @@ bool is_set(const wchar_t* environment_variable) {
     return GetEnvironmentVariableW(environment_variable, nullptr, 0) > 1; // not empty
 }
 
-// Shows lines of several programs, one at a time and each program in its own colour.
+// Shows the lines of several programs, each program in its own colour.
 class screen {
 public:
     screen() {
@@ -82,9 +92,9 @@ std::vector<member> members_of(const std::vector<std::wstring>& arguments) {
             members.back().command.push_back(*argument);
         }
     }
-    for (const member& one : members) {
-        if (!std::filesystem::exists(one.command.front())) {
-            throw std::runtime_error("there is no " + ipc::to_utf8(one.command.front()));
+    for (const member& partner : members) {
+        if (!std::filesystem::exists(partner.command.front())) {
+            throw std::runtime_error("there is no " + ipc::to_utf8(partner.command.front()));
         }
     }
     if (members.size() == 2) {
@@ -120,20 +130,20 @@ std::string joined(const std::vector<std::string>& parts) {
     return text;
 }
 
-// Whether every program ended by itself within the limit.
-bool wait_for_all(const std::vector<member>& members, DWORD limit_ms) {
+// Returns whether every program ended by itself within the limit.
+bool wait_for_members(const std::vector<member>& members, DWORD limit_ms) {
     const ULONGLONG end = GetTickCount64() + limit_ms;
     const auto left_ms = [&] {
         const ULONGLONG now = GetTickCount64();
         return now < end ? static_cast<DWORD>(end - now) : 0;
     };
     std::vector<std::string> running;
-    for (const member& one : members) {
-        if (!one.program->wait(left_ms())) {
-            running.push_back("process " + one.name);
-        } else if (!one.program->job().wait_until_empty(left_ms())) {
-            for (const std::string& child : one.program->job().process_names()) {
-                running.push_back(child + ", started by process " + one.name);
+    for (const member& partner : members) {
+        if (!partner.program->wait(left_ms())) {
+            running.push_back("process " + partner.name);
+        } else if (!partner.program->job().wait_until_empty(left_ms())) {
+            for (const std::string& child : partner.program->job().process_names()) {
+                running.push_back(child + ", started by process " + partner.name);
             }
         }
     }
@@ -147,13 +157,13 @@ bool wait_for_all(const std::vector<member>& members, DWORD limit_ms) {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::uint64_t limit_seconds = 30;
+    ipc::time_limit limit{30'000};
     std::wstring expect;
     std::wstring record_file;
     std::vector<std::wstring> pair;
     ipc::parse_arguments(
         argc, argv, usage,
-        {{L"--limit", &limit_seconds}, {L"--expect", &expect}, {L"--record", &record_file}}, &pair);
+        {{L"--limit", &limit}, {L"--expect", &expect}, {L"--record", &record_file}}, &pair);
     if (pair.empty()) {
         throw ipc::usage_error("which pair? usage: run_pair PAIR, such as 01_stdout_redirection");
     }
@@ -163,26 +173,26 @@ int wmain(int argc, wchar_t* argv[]) try {
     screen output;
     std::vector<member> members = members_of(pair);
     for (std::size_t i = 0; i < members.size(); ++i) {
-        member& one = members[i];
+        member& partner = members[i];
         ipc::test::start_options options;
         options.on_line = [&output, i](std::string_view line) {
             output.show(static_cast<int>(i), line);
         };
-        one.program = std::make_unique<ipc::test::program>(one.command, options);
+        partner.program = std::make_unique<ipc::test::program>(partner.command, options);
     }
-    const auto limit_ms = static_cast<DWORD>(limit_seconds * 1000);
-    bool good = wait_for_all(members, limit_ms);
+    bool good = wait_for_members(members, limit.ms);
 
     std::vector<std::string> exit_codes;
     std::vector<std::vector<std::string>> lines;
-    for (member& one : members) {
-        one.program->job().terminate();
-        one.program->wait();
-        one.program->wait_for_end_of_output();
-        const DWORD exit_code = one.program->exit_code();
+    for (member& partner : members) {
+        partner.program->job().terminate();
+        partner.program->wait();
+        partner.program->wait_for_end_of_output();
+        const DWORD exit_code = partner.program->exit_code();
         good = good && exit_code == 0;
-        exit_codes.push_back(one.name + " " + ipc::exit_code_text(exit_code));
-        lines.push_back(ipc::test::lines_of(one.program->output() + one.program->error_output()));
+        exit_codes.push_back(partner.name + " " + ipc::exit_code_text(exit_code));
+        lines.push_back(
+            ipc::test::lines_of(partner.program->output() + partner.program->error_output()));
     }
     ipc::print_line("run_pair: exit codes: {}", joined(exit_codes));
     if (!record_file.empty()) {
