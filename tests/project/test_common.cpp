@@ -4,6 +4,7 @@
 #include "common/process.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
+#include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "tests/harness/launcher.hpp"
@@ -346,6 +347,12 @@ TEST_CASE("ctrl_c_event is set by Ctrl+C, which does not end the program") {
     waiting.press_ctrl_c();
     REQUIRE(waiting.wait());
     CHECK(waiting.exit_code() == 3);
+}
+
+TEST_CASE("ctrl_c_event keeps GetLastError, the first time too") {
+    SetLastError(ERROR_IO_PENDING);
+    ipc::ctrl_c_event();
+    CHECK(GetLastError() == ERROR_IO_PENDING);
 }
 
 TEST_CASE("open_input, create_output and write_file read and write files, or throw") {
