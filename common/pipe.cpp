@@ -14,6 +14,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
         // SECURITY_IDENTIFICATION: the server may ask who the client is, but not act as the client.
+        // ANCHOR: open
         unique_handle pipe(
             CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr, OPEN_EXISTING,
                         flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
@@ -24,6 +25,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
         if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
             throw_error("CreateFileW", error);
         }
+        // ANCHOR_END: open
         const ULONGLONG waited_ms = GetTickCount64() - start_ms;
         if (limit_ms != INFINITE && waited_ms >= limit_ms) {
             throw std::runtime_error(
@@ -31,6 +33,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
                     ? "the server at " + to_utf8(name) + " is busy with other clients"
                     : "no server at " + to_utf8(name) + ": start processA first");
         }
+        // ANCHOR: wait
         if (error == ERROR_PIPE_BUSY) {
             // Its result does not matter: another client may be faster, or the server may end. The
             // next CreateFileW decides.
@@ -39,6 +42,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
         } else {
             Sleep(poll_ms); // Windows cannot notify a client of a new pipe name
         }
+        // ANCHOR_END: wait
     }
 }
 
