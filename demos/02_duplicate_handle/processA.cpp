@@ -105,11 +105,13 @@ class handle_in_b {
 public:
     handle_in_b(HANDLE b, HANDLE source, DWORD access) : b_(b) {
         // ANCHOR: duplicate
-        const BOOL done = DuplicateHandle(GetCurrentProcess(), source, // in A's table
-                                          b, &number_,                 // in B's table
-                                          access, // what B may do with the object
-                                          FALSE,  // B's child processes do not inherit it
-                                          0);     // DUPLICATE_SAME_ACCESS would ignore access
+        const BOOL done = DuplicateHandle(GetCurrentProcess(), // whose table has the source: A's
+                                          source,
+                                          b,        // whose table gets the new handle: B's
+                                          &number_, // the new handle, a number in that table
+                                          access,   // what B may do with the object
+                                          FALSE,    // B's child processes do not inherit it
+                                          0);       // DUPLICATE_SAME_ACCESS would ignore access
         // ANCHOR_END: duplicate
         if (!done) {
             ipc::throw_last_error("DuplicateHandle");
