@@ -15,6 +15,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
     for (;;) {
         // SECURITY_IDENTIFICATION: the server can ask who the client is, but cannot act as the
         // client.
+        // ANCHOR: open
         unique_handle pipe(
             CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr, OPEN_EXISTING,
                         flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
@@ -25,6 +26,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
         if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
             throw_error("CreateFileW", error);
         }
+        // ANCHOR_END: open
         const ULONGLONG waited_ms = GetTickCount64() - start_ms;
         if (limit_ms != INFINITE && waited_ms >= limit_ms) {
             throw std::runtime_error(
@@ -32,12 +34,14 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
                     ? "the server at " + to_utf8(name) + " is busy with other clients"
                     : "no server at " + to_utf8(name) + ": start processA first");
         }
+        // ANCHOR: wait
         // WaitNamedPipeW promises nothing: another client may be faster, or the server may end. So
         // the next CreateFileW decides. The time is never 0, which would mean the server's default.
         const auto wait_ms = static_cast<DWORD>(std::min(limit_ms - waited_ms, longest_wait_ms));
         if (error != ERROR_PIPE_BUSY || !WaitNamedPipeW(name.c_str(), wait_ms)) {
             Sleep(std::min(poll_ms, wait_ms)); // Windows cannot notify a client of a new pipe name
         }
+        // ANCHOR_END: wait
     }
 }
 

@@ -17,6 +17,7 @@ BOOL WINAPI on_control(DWORD control) {
 } // namespace
 
 HANDLE ctrl_c_event() {
+    const DWORD last_error = GetLastError();
     static const unique_handle event(
         CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
     if (!event) {
@@ -29,6 +30,7 @@ HANDLE ctrl_c_event() {
     if (!installed) {
         throw_last_error("SetConsoleCtrlHandler");
     }
+    SetLastError(last_error);
     return event.get();
 }
 

@@ -7,6 +7,7 @@ namespace ipc {
 // Returns a manual-reset event. The first call changes what Ctrl+C and Ctrl+Break do: they no
 // longer end the program, they set the event. So a server can wait for the event beside its work,
 // and end in order. The event is never closed or reset. Throws win32_error.
+// Keeps GetLastError, so that it can be an argument of overlapped_call::wait.
 // https://learn.microsoft.com/windows/console/setconsolectrlhandler
 HANDLE ctrl_c_event();
 

@@ -1,153 +1,227 @@
 // Demo 02, process A: puts handles into a process that is already running.
 //
-// A meets B at a named pipe, opens B's process, and duplicates the write end of an anonymous pipe
-// and an event into it. B gets two numbers and writes into a pipe that it never opened; A shows
-// what arrives, or writes it to FILE. In the end A takes the event's handle back.
+// B connects to A's control pipe. A opens B's process and duplicates two handles into it: the write
+// end of a second pipe, and an event. A sends B their numbers, shows what arrives through the pipe
+// (or writes it to FILE), and in the end takes the event's handle back.
 //
-// Run: processA [--name SUFFIX] [--out FILE], and processB beside it
+// Run: processA [--out FILE] [--limit SECONDS] [--name SUFFIX], and processB beside it
 
 #include "common/arguments.hpp"
+#include "common/error.hpp"
 #include "common/file.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/security.hpp"
 #include "common/stop.hpp"
 #include "common/text.hpp"
-#include "control_pipe.hpp"
+#include "common/unique_handle.hpp"
+#include "protocol.hpp"
 
-using namespace duplicate_handle;
+#include <windows.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
-constexpr auto usage = "processA [--name SUFFIX] [--out FILE]\n"
-                       "  --name SUFFIX  appended to the control pipe's name, the same as for B\n"
-                       "  --out FILE     write what B sends to FILE, unchanged";
+constexpr auto usage =
+    "processA [--out FILE] [--limit SECONDS] [--name SUFFIX]\n"
+    "  --out FILE       where to write what B sends (default: the screen)\n"
+    "  --limit SECONDS  how long to wait for B, each time (default: 20; 0: no limit)\n"
+    "  --name SUFFIX    add .SUFFIX to the names of the pipes";
+constexpr auto data_pipe_name = LR"(\\.\pipe\ipc_demos.02.data)"; // only A opens it by its name
+constexpr ipc::time_limit default_limit{20'000};
+constexpr auto b_ended_early = "B ended before it had written everything";
 constexpr DWORD buffer_bytes = 64 * 1024;
 
-ipc::unique_handle open_client(const control_pipe& control) {
+// Throws if a call failed. A limit that is over and a B that has ended get a line of their own.
+void check_call(const char* call, DWORD error) {
+    if (ipc::is_disconnected(error)) {
+        throw std::runtime_error(b_ended_early);
+    }
+    if (error == WAIT_TIMEOUT) {
+        throw std::runtime_error("B did nothing for too long");
+    }
+    if (error != ERROR_SUCCESS) {
+        ipc::throw_error(call, error);
+    }
+}
+
+ipc::unique_handle create_pipe(const std::wstring& name, DWORD direction, DWORD type) {
+    ipc::user_only_security security;
+    const DWORD open_mode = direction | FILE_FLAG_FIRST_PIPE_INSTANCE | FILE_FLAG_OVERLAPPED;
+    ipc::unique_handle pipe(CreateNamedPipeW(name.c_str(), open_mode,
+                                             type | PIPE_REJECT_REMOTE_CLIENTS,
+                                             1,            // instance: one client
+                                             buffer_bytes, // from A to B
+                                             buffer_bytes, // from B to A
+                                             0,            // default time-out: 50 ms
+                                             security.get()));
+    if (!pipe) {
+        ipc::throw_create_pipe_error(name);
+    }
+    return pipe;
+}
+
+void wait_for_client(HANDLE control, DWORD limit_ms) {
+    ipc::overlapped_call call(control);
+    const BOOL done = ConnectNamedPipe(control, call.get());
+    const DWORD error = call.wait(done, limit_ms, ipc::ctrl_c_event()).error;
+    if (error == WAIT_TIMEOUT) {
+        throw std::runtime_error("no B came: start processB beside this program");
+    }
+    if (error != ERROR_PIPE_CONNECTED) { // B was faster than this call
+        check_call("ConnectNamedPipe", error);
+    }
+}
+
+ipc::unique_handle open_client_process(HANDLE control) {
+    // ANCHOR: open
     ULONG id = 0;
-    if (!GetNamedPipeClientProcessId(control.handle.get(), &id)) {
+    if (!GetNamedPipeClientProcessId(control, &id)) {
         ipc::throw_last_error("GetNamedPipeClientProcessId");
     }
     ipc::unique_handle process(OpenProcess(PROCESS_DUP_HANDLE, FALSE, id));
-    const DWORD error = process ? ERROR_SUCCESS : GetLastError();
-    // Windows gives the id of a process that has ended to a new one. B is connected still, so the
-    // process just opened is B; and as long as it is open, its id stays its own.
-    check_still_connected(control);
-    if (!process) {
-        ipc::throw_error("OpenProcess", error);
+    // ANCHOR_END: open
+    const DWORD open_error = process ? ERROR_SUCCESS : GetLastError();
+    // Windows may give the id of an ended process to a new one. A connected and empty pipe makes it
+    // unlikely that B has ended. B sends nothing; what a dead client sent would keep its connection.
+    DWORD unread_bytes = 0;
+    if (!PeekNamedPipe(control, nullptr, 0, nullptr, &unread_bytes, nullptr)) {
+        check_call("PeekNamedPipe", GetLastError());
     }
+    if (unread_bytes > 0) {
+        throw std::runtime_error("refused: B sends data through the control pipe");
+    }
+    check_call("OpenProcess", open_error);
     return process;
 }
 
-// A handle in B's table that A answers for: taken back at the end, unless B was told that it is
-// B's own. The number was told to A by Windows; none that B names is ever used.
+// A handle in B's table. The destructor takes it back, unless B was told that the handle is its own.
 class handle_in_b {
 public:
-    // ANCHOR: duplicate
-    handle_in_b(HANDLE b, HANDLE of_a, DWORD access, DWORD options) : b_(b) {
-        if (!DuplicateHandle(GetCurrentProcess(), of_a, b, &value_, access,
-                             FALSE /* not inherited by B's children */, options)) {
+    handle_in_b(HANDLE b, HANDLE source, DWORD access) : b_(b) {
+        // ANCHOR: duplicate
+        const BOOL done = DuplicateHandle(GetCurrentProcess(), // whose table has the source: A's
+                                          source,
+                                          b,        // whose table gets the new handle: B's
+                                          &number_, // the new handle, a number in that table
+                                          access,   // what B may do with the object
+                                          FALSE,    // B's child processes do not inherit it
+                                          0);       // DUPLICATE_SAME_ACCESS would ignore access
+        // ANCHOR_END: duplicate
+        if (!done) {
             ipc::throw_last_error("DuplicateHandle");
         }
     }
-    // ANCHOR_END: duplicate
     handle_in_b(const handle_in_b&) = delete;
     handle_in_b& operator=(const handle_in_b&) = delete;
     ~handle_in_b() { take_back(); }
 
-    HANDLE value() const { return value_; }
-    void give_away() { value_ = nullptr; }
+    std::uint64_t number() const { return to_number(number_); }
+    void give_away() { number_ = nullptr; }
 
-    bool take_back() {
-        ipc::unique_handle back; // moved into A's table, and closed there
-        const HANDLE value = std::exchange(value_, nullptr);
-        return value != nullptr &&
-               DuplicateHandle(b_, value, GetCurrentProcess(), back.put(), 0, FALSE,
+    BOOL take_back() {
+        const HANDLE number = std::exchange(number_, nullptr);
+        if (number == nullptr) {
+            return FALSE;
+        }
+        // ANCHOR: take_back
+        ipc::unique_handle handle_in_a;
+        return DuplicateHandle(b_, number, GetCurrentProcess(), handle_in_a.put(), 0, FALSE,
                                DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE);
+        // ANCHOR_END: take_back
     }
 
 private:
     HANDLE b_;
-    HANDLE value_ = nullptr;
+    HANDLE number_ = nullptr;
 };
 
-// No limit: a silent B may be a busy one. The wait ends when B closes the write end, or dies.
-std::uint64_t read_to_end(HANDLE read_end, HANDLE file) {
-    std::vector<char> buffer(buffer_bytes);
-    ipc::line_splitter lines([](std::string_view line) { ipc::print_line("A: | {}", line); });
-    std::uint64_t total = 0;
-    DWORD received = 0;
-    while (ReadFile(read_end, buffer.data(), buffer_bytes, &received, nullptr)) {
-        const std::string_view bytes(buffer.data(), received);
-        file == nullptr ? lines.write(bytes) : ipc::write_file(file, bytes);
-        total += received;
-    }
-    if (GetLastError() != ERROR_BROKEN_PIPE) {
-        ipc::throw_last_error("ReadFile");
-    }
-    lines.finish();
-    return total;
+void send_message(HANDLE control, DWORD limit_ms, const message& sent) {
+    ipc::overlapped_call call(control);
+    const BOOL done = WriteFile(control, &sent, sizeof sent, nullptr, call.get());
+    check_call("WriteFile", call.wait(done, limit_ms, ipc::ctrl_c_event()).error);
 }
 
-// Gives B its handles and returns when B has written everything and has closed the write end.
-void converse(const control_pipe& control, HANDLE b, HANDLE file) {
-    ipc::unique_handle read_end;
-    ipc::unique_handle write_end;
-    if (!CreatePipe(read_end.put(), write_end.put(), nullptr, buffer_bytes)) {
-        ipc::throw_last_error("CreatePipe");
+// Reads until the last write end of the pipe is closed.
+std::uint64_t read_to_end(HANDLE read_end, DWORD limit_ms, ipc::byte_sink& output) {
+    std::vector<char> buffer(buffer_bytes);
+    std::uint64_t total = 0;
+    ipc::overlapped_call call(read_end);
+    while (!ipc::ctrl_c_pressed()) {
+        const BOOL done = ReadFile(read_end, buffer.data(), buffer_bytes, nullptr, call.get());
+        const ipc::call_result read = call.wait(done, limit_ms, ipc::ctrl_c_event());
+        if (read.error == ERROR_BROKEN_PIPE) {
+            output.finish();
+            return total;
+        }
+        check_call("ReadFile", read.error);
+        output.write({buffer.data(), read.bytes});
+        total += read.bytes;
     }
+    ipc::throw_error("ReadFile", ERROR_OPERATION_ABORTED);
+}
+
+void lend_handles(HANDLE control, HANDLE b, const std::wstring& data_name, DWORD limit_ms,
+                  ipc::byte_sink& output) {
+    // CreatePipe makes such a pair of handles too, but A could not stop a read that blocks.
+    const auto read_end = create_pipe(data_name, PIPE_ACCESS_INBOUND, PIPE_TYPE_BYTE);
+    auto write_end = ipc::connect_to_pipe(data_name, GENERIC_WRITE, 0, 0);
     const ipc::unique_handle event(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
     if (!event) {
         ipc::throw_last_error("CreateEventW");
     }
     // ANCHOR: give
-    handle_in_b given(b, write_end.get(), 0, DUPLICATE_SAME_ACCESS);
-    handle_in_b lent(b, event.get(), EVENT_MODIFY_STATE, 0); // to set it, and nothing else
-    send(control, {.what = kind::handles,
-                   .write_end = to_number(given.value()),
-                   .event = to_number(lent.value())});
-    given.give_away(); // B closes it
-    write_end.reset(); // or ReadFile would wait forever for A's own write end
+    handle_in_b b_write_end(b, write_end.get(), FILE_WRITE_DATA | SYNCHRONIZE);
+    handle_in_b b_event(b, event.get(), EVENT_MODIFY_STATE); // to set it, not to wait for it
+    send_message(control, limit_ms, {b_write_end.number(), b_event.number()});
+    b_write_end.give_away(); // B closes it
+    write_end.reset();       // A's own: the pipe ends when its last write end is closed
     // ANCHOR_END: give
     ipc::print_line("A: put a pipe's write end and an event into B's handle table");
 
-    const std::uint64_t total =
-        cancelled_by(control.stop, [&] { return read_to_end(read_end.get(), file); });
-    // A dead B closes its write end as well. Only this message says that B had come to its end.
-    if (receive(control, kind::finished).bytes != total) {
-        throw std::runtime_error("B wrote another number of bytes than arrived");
-    }
-    ipc::print_line("A: the pipe ended after {} bytes, and B says that this is all", total);
+    const std::uint64_t total = read_to_end(read_end.get(), limit_ms, output);
+    // The pipe of a dead B ends too. B sets the event when it has written everything.
     if (WaitForSingleObject(event.get(), 0) != WAIT_OBJECT_0) {
-        throw std::runtime_error("B did not set the event");
+        throw std::runtime_error(b_ended_early);
     }
-    if (!lent.take_back()) {
-        ipc::throw_last_error("DuplicateHandle");
+    ipc::print_line("A: the pipe ended after {} bytes, and B has set the event: this is all",
+                    total);
+    if (!b_event.take_back()) {
+        throw std::runtime_error("B ended or closed the event before A took it back");
     }
-    ipc::print_line("A: B set the event; took B's handle to it back");
-    send(control, {.what = kind::taken_back});
-    receive(control, kind::gone);
+    ipc::print_line("A: took B's handle to the event back");
+    send_message(control, limit_ms, {});
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::wstring suffix;
     std::wstring out;
-    ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--out", &out}});
-    const std::wstring name = ipc::object_name(control_pipe_name, suffix);
-    const control_pipe control = create_control_pipe(name, ipc::ctrl_c_event());
-    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : ipc::create_output(out);
+    ipc::time_limit limit = default_limit;
+    std::wstring suffix;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--out", &out}, {L"--limit", &limit}, {L"--name", &suffix}});
+    ipc::ctrl_c_event(); // from here on, Ctrl+C sets it
+    const auto control = create_pipe(ipc::object_name(control_pipe_name, suffix),
+                                     PIPE_ACCESS_DUPLEX, PIPE_TYPE_MESSAGE);
+    ipc::byte_sink output(out, "A: | ");
     ipc::print_line("A: waiting for B");
-    wait_for_client(control);
-    receive(control, kind::hello);
-    const ipc::unique_handle b = open_client(control);
+    wait_for_client(control.get(), limit.ms);
+    const auto b = open_client_process(control.get());
     ipc::print_line("A: B is connected; opened its process with PROCESS_DUP_HANDLE only");
-    converse(control, b.get(), file ? file.get() : nullptr);
+    lend_handles(control.get(), b.get(), ipc::object_name(data_pipe_name, suffix), limit.ms,
+                 output);
     return 0;
 } catch (const ipc::win32_error& error) {
     if (error.code() != ERROR_OPERATION_ABORTED) {
         return ipc::report_exception("A");
     }
-    ipc::print_line("A: stopped by Ctrl+C"); // nothing else cancels what A does
+    ipc::print_line("A: stopped by Ctrl+C"); // nothing else cancels A's calls
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

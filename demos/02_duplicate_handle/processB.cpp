@@ -1,108 +1,131 @@
-// Demo 02, process B: gets handles from a process that it did not start.
+// Demo 02, process B: gets handles from a process that did not start it.
 //
-// B meets A at a named pipe and is told two numbers: handles that A has put into B's own table. B
-// checks what they are, writes lines (or FILE) into the pipe, sets the event, and sees that A can
-// take a handle back.
+// B connects to A's control pipe and receives two numbers: handles that A has put into B's own table.
+// B checks what they are, writes its data into the pipe, sets the event, and closes the write end.
+// The event's handle stays A's: A takes it back, and B sees that its number is no longer valid.
 //
-// Run: processB [--name SUFFIX] [--in FILE], and processA beside it
+// Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX], and processA beside it
 
 #include "common/arguments.hpp"
+#include "common/error.hpp"
 #include "common/file.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/security.hpp"
 #include "common/text.hpp"
-#include "control_pipe.hpp"
+#include "common/unique_handle.hpp"
+#include "protocol.hpp"
 
+#include <windows.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <string_view>
-
-using namespace duplicate_handle;
+#include <vector>
 
 namespace {
 
-constexpr auto usage = "processB [--name SUFFIX] [--in FILE]\n"
-                       "  --name SUFFIX  appended to the control pipe's name, the same as for A\n"
-                       "  --in FILE      write FILE into the pipe, unchanged";
+constexpr auto usage =
+    "processB [--in FILE] [--limit SECONDS] [--name SUFFIX]\n"
+    "  --in FILE        what to write into the pipe (default: three lines)\n"
+    "  --limit SECONDS  how long to wait for A, each time (default: 20; 0: no limit)\n"
+    "  --name SUFFIX    add .SUFFIX to the name of the control pipe";
+constexpr std::string_view three_lines = "this came through a pipe that B never opened\n"
+                                         "Grüße, 你好: bytes, here UTF-8\n"
+                                         "the last line\n";
+constexpr ipc::time_limit default_limit{20'000};
 constexpr DWORD buffer_bytes = 64 * 1024;
-constexpr std::string_view lines = "this came through a pipe that B never opened\n"
-                                   "Grüße, 你好: bytes, here UTF-8\n"
-                                   "the last line\n";
 
-// Uses neither handle: a number that came over a pipe can be any of B's own handles.
+message receive_message(HANDLE control, DWORD limit_ms) {
+    message received;
+    ipc::overlapped_call call(control);
+    const BOOL done = ReadFile(control, &received, sizeof received, nullptr, call.get());
+    const ipc::call_result read = call.wait(done, limit_ms);
+    if (ipc::is_disconnected(read.error)) {
+        throw std::runtime_error("A ended in the middle of the conversation");
+    }
+    if (read.error == WAIT_TIMEOUT) {
+        throw std::runtime_error("A sent nothing for too long");
+    }
+    if (read.error != ERROR_SUCCESS || read.bytes != sizeof received) { // also ERROR_MORE_DATA
+        throw std::runtime_error("A sent something that is not a message");
+    }
+    return received;
+}
+
+// A number that came through a pipe can be any of B's handles, so this changes nothing.
 void check_handles(HANDLE write_end, HANDLE event) {
     if (GetFileType(write_end) != FILE_TYPE_PIPE) {
-        throw std::runtime_error("A sent a number that is no pipe in B");
+        throw std::runtime_error("A sent a number that is not a pipe in B");
     }
-    // B may set the event and nothing else, so that even a wait that does not wait is refused.
-    if (WaitForSingleObject(event, 0) != WAIT_FAILED || GetLastError() != ERROR_ACCESS_DENIED) {
-        throw std::runtime_error("A sent a number that is no event which B may only set");
+    // Even a wait of 0 ms needs the right SYNCHRONIZE. A grants EVENT_MODIFY_STATE only.
+    const DWORD waited = WaitForSingleObject(event, 0);
+    if (waited != WAIT_FAILED || GetLastError() != ERROR_ACCESS_DENIED) {
+        throw std::runtime_error("A sent a number that is not an event which B may only set");
     }
     ipc::print_line("B: got two numbers: one is a pipe, waiting for the other is refused with "
                     "ERROR_ACCESS_DENIED (5)");
 }
 
-void write_all(HANDLE write_end, std::string_view bytes) {
-    DWORD written = 0; // all of it: this waits until A has made room
-    if (!WriteFile(write_end, bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr)) {
-        const DWORD error = GetLastError();
-        if (error == ERROR_NO_DATA || error == ERROR_BROKEN_PIPE) {
-            throw std::runtime_error("A ended before it had read everything");
-        }
-        ipc::throw_error("WriteFile", error);
-    }
-}
-
-std::uint64_t write_file(HANDLE write_end, HANDLE file) {
+std::uint64_t write_data(HANDLE write_end, ipc::byte_source& input) {
     std::vector<char> buffer(buffer_bytes);
-    for (std::uint64_t total = 0;;) {
-        DWORD size = 0;
-        if (!ReadFile(file, buffer.data(), buffer_bytes, &size, nullptr)) {
-            ipc::throw_last_error("ReadFile");
+    std::uint64_t total = 0;
+    while (const DWORD count = input.read(buffer)) {
+        DWORD written = 0; // all of it: WriteFile returns when A has made room, or has ended
+        if (!WriteFile(write_end, buffer.data(), count, &written, nullptr)) {
+            const DWORD error = GetLastError();
+            if (ipc::is_disconnected(error)) {
+                throw std::runtime_error("A ended before it had read everything");
+            }
+            ipc::throw_error("WriteFile", error);
         }
-        if (size == 0) {
-            return total;
-        }
-        write_all(write_end, {buffer.data(), size});
-        total += size;
+        total += count;
     }
+    return total;
 }
 
-void converse(const control_pipe& control, HANDLE file) {
-    send(control, {.what = kind::hello});
-    const message handles = receive(control, kind::handles);
-    const HANDLE event = to_handle(handles.event); // stays A's: not for B to close
-    check_handles(to_handle(handles.write_end), event);
-    ipc::unique_handle write_end(to_handle(handles.write_end)); // is B's now
-
-    std::uint64_t total = lines.size();
-    if (file == nullptr) {
-        write_all(write_end.get(), lines);
-    } else {
-        total = write_file(write_end.get(), file);
-    }
+void use_handles(HANDLE control, DWORD limit_ms, ipc::byte_source& input) {
+    // ANCHOR: use
+    const message numbers = receive_message(control, limit_ms);
+    const HANDLE event = to_handle(numbers.event); // lent: A takes it back
+    check_handles(to_handle(numbers.write_end), event);
+    ipc::unique_handle write_end(to_handle(numbers.write_end)); // given: B closes it
+    const std::uint64_t total = write_data(write_end.get(), input);
     if (!SetEvent(event)) {
         ipc::throw_last_error("SetEvent");
     }
-    write_end.reset(); // the end of the data, for A
-    send(control, {.what = kind::finished, .bytes = total});
+    write_end.reset(); // after SetEvent: A looks at the event when the pipe has ended
+    // ANCHOR_END: use
     ipc::print_line("B: wrote {} bytes, set the event, closed the write end", total);
 
-    receive(control, kind::taken_back);
-    DWORD flags = 0; // asks for nothing: the number might be another of B's handles by now
-    if (GetHandleInformation(event, &flags) || GetLastError() != ERROR_INVALID_HANDLE) {
-        throw std::runtime_error("A says that it took the event back, but the handle is there");
+    const message taken_back = receive_message(control, limit_ms);
+    DWORD flags = 0; // not used: the number may be that of another handle by now
+    if (taken_back.event != 0 || GetHandleInformation(event, &flags) ||
+        GetLastError() != ERROR_INVALID_HANDLE) {
+        throw std::runtime_error("A did not take the event back");
     }
     ipc::print_line("B: A took the event back, its number is ERROR_INVALID_HANDLE (6) now");
-    send(control, {.what = kind::gone});
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::wstring suffix;
     std::wstring in;
-    ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--in", &in}});
-    const ipc::unique_handle file = in.empty() ? ipc::unique_handle() : ipc::open_input(in);
-    const control_pipe control = open_control_pipe(ipc::object_name(control_pipe_name, suffix));
+    ipc::time_limit limit = default_limit;
+    std::wstring suffix;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--in", &in}, {L"--limit", &limit}, {L"--name", &suffix}});
+    ipc::byte_source input(in, three_lines);
+    const auto control =
+        ipc::connect_to_pipe(ipc::object_name(control_pipe_name, suffix),
+                             GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED, limit.ms);
+    DWORD mode = PIPE_READMODE_MESSAGE; // a client starts in byte mode
+    if (!SetNamedPipeHandleState(control.get(), &mode, nullptr, nullptr)) {
+        ipc::throw_last_error("SetNamedPipeHandleState");
+    }
     ipc::print_line("B: found A");
-    converse(control, file ? file.get() : nullptr);
+    use_handles(control.get(), limit.ms, input);
     return 0;
 } catch (...) {
     return ipc::report_exception("B");

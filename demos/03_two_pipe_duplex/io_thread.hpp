@@ -1,6 +1,6 @@
 #pragma once
 
-// A thread that does blocking I/O and can be stopped all the same, and the wait for several.
+// A thread that makes blocking calls and can be stopped all the same, and the wait for such threads.
 
 #include "common/error.hpp"
 #include "common/stop.hpp"
@@ -13,18 +13,17 @@
 #include <atomic>
 #include <exception>
 #include <functional>
+#include <utility>
 #include <vector>
 
-constexpr DWORD cancel_again_ms = 10;
-
-// CancelSynchronousIo needs the thread's HANDLE, and std::thread does not promise to have one.
+// CancelSynchronousIo needs the HANDLE of the thread, and std::thread does not promise to have one.
 class io_thread {
 public:
-    // What the thread does. Between two calls it looks whether it is to stop.
+    // The work looks at stop between two calls.
     using work = std::function<void(const std::atomic<bool>& stop)>;
 
     explicit io_thread(work to_do) : work_(std::move(to_do)) {
-        // Not CreateThread, because the C++ runtime is used on the new thread.
+        // Not CreateThread: the new thread uses the C++ runtime.
         handle_.reset(reinterpret_cast<HANDLE>(_beginthreadex(nullptr, 0, run, this, 0, nullptr)));
         if (!handle_) {
             ipc::throw_last_error("_beginthreadex");
@@ -35,8 +34,9 @@ public:
 
     // ANCHOR: cancel
     ~io_thread() {
+        constexpr DWORD cancel_again_ms = 10;
         stop_ = true;
-        do { // not once: the thread may be between two calls now, and block in the next one
+        do { // again and again: a thread that is between two calls may block in the next one
             CancelSynchronousIo(handle_.get());
         } while (WaitForSingleObject(handle_.get(), cancel_again_ms) == WAIT_TIMEOUT);
     }
@@ -44,7 +44,7 @@ public:
 
     HANDLE handle() const { return handle_.get(); }
 
-    // For a thread that has ended: throws what its work has thrown, if anything.
+    // Throws what the work of an ended thread has thrown, if anything.
     void rethrow() const {
         if (failure_) {
             std::rethrow_exception(failure_);
@@ -65,14 +65,14 @@ private:
     work work_;
     std::atomic<bool> stop_ = false;
     std::exception_ptr failure_;
-    ipc::unique_handle handle_; // last: the thread uses all the others
+    ipc::unique_handle handle_;
 };
 
-enum class ending { done, ctrl_c, time_out };
+enum class wait_end { threads_ended, ctrl_c, limit_over };
 
-// Waits until all the threads have ended. The first failure of one is thrown at once, and leaves
-// the others to their destructors, as Ctrl+C and the time limit do.
-inline ending wait_for(std::vector<const io_thread*> threads, DWORD limit_ms) {
+// Waits until all threads have ended, or until Ctrl+C or the limit. Throws what the first thread
+// that failed has thrown; the destructors of the others then stop them.
+inline wait_end wait_for_threads(std::vector<const io_thread*> threads, DWORD limit_ms) {
     while (!threads.empty()) {
         std::vector<HANDLE> handles = {ipc::ctrl_c_event()};
         for (const io_thread* thread : threads) {
@@ -84,14 +84,14 @@ inline ending wait_for(std::vector<const io_thread*> threads, DWORD limit_ms) {
             ipc::throw_last_error("WaitForMultipleObjects");
         }
         if (waited == WAIT_TIMEOUT) {
-            return ending::time_out;
+            return wait_end::limit_over;
         }
         if (waited == WAIT_OBJECT_0) {
-            return ending::ctrl_c;
+            return wait_end::ctrl_c;
         }
         const auto ended = threads.begin() + (waited - WAIT_OBJECT_0 - 1);
         (*ended)->rethrow();
         threads.erase(ended);
     }
-    return ending::done;
+    return wait_end::threads_ended;
 }

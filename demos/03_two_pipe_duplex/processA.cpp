@@ -4,115 +4,150 @@
 // another receives what B returns: the same bytes, with the letters a to z in upper case. Neither
 // thread waits for the other, so both pipes may be full at the same time.
 //
-// Run: processA [--in FILE] [--out FILE] [--name SUFFIX], and processB beside it
+// Run: processA [--in FILE] [--out FILE] [--limit SECONDS] [--name SUFFIX], and processB beside it
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
+#include "common/pipe.hpp"
 #include "common/security.hpp"
+#include "common/stop.hpp"
 #include "common/text.hpp"
-#include "files.hpp"
+#include "common/unique_handle.hpp"
 #include "io_thread.hpp"
 #include "protocol.hpp"
 
+#include <windows.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
 namespace {
 
-constexpr auto usage = "processA [--in FILE] [--out FILE] [--name SUFFIX]\n"
-                       "  --in FILE      what to send (default: three lines)\n"
-                       "  --out FILE     where to write what comes back (default: the screen)\n"
-                       "  --name SUFFIX  add .SUFFIX to the names of the pipes";
+constexpr auto usage =
+    "processA [--in FILE] [--out FILE] [--limit SECONDS] [--name SUFFIX]\n"
+    "  --in FILE        what to send (default: three lines)\n"
+    "  --out FILE       where to write what comes back (default: the screen)\n"
+    "  --limit SECONDS  how long to wait for B to open both pipes (default: 20; 0: no limit)\n"
+    "  --name SUFFIX    add .SUFFIX to the names of the pipes";
 constexpr std::string_view three_lines = "out through one pipe, back through the other\n"
                                          "only a to z change: \xC3\xA4 and 7 do not\n"
                                          "the third line is the last\n";
 constexpr auto b_ended_early = "B has ended or closed a pipe before everything had come back";
-constexpr DWORD connect_limit_ms = 10'000; // for a client to open both pipes
+constexpr ipc::time_limit default_limit{20'000};
 
-ipc::unique_handle create_pipe(const std::wstring& name, DWORD access) {
+ipc::unique_handle create_pipe(const std::wstring& name, DWORD direction) {
+    // ANCHOR: create
     ipc::user_only_security security;
-    ipc::unique_handle pipe(CreateNamedPipeW(
-        name.c_str(), access | FILE_FLAG_FIRST_PIPE_INSTANCE,
-        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-        1 /* instance */, buffer_bytes /* out */, buffer_bytes /* in */,
-        0 /* default time-out: 50 ms */, security.get()));
-    if (pipe) {
-        return pipe;
+    const HANDLE pipe = CreateNamedPipeW(
+        name.c_str(),                              // \\.\pipe\ and up to 247 characters
+        direction | FILE_FLAG_FIRST_PIPE_INSTANCE, // fail if another server has the name
+        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE        // a stream of bytes without borders
+            | PIPE_WAIT                            // calls block
+            | PIPE_REJECT_REMOTE_CLIENTS,          // no client from the network
+        1,                                         // instance: one client at a time
+        buffer_bytes,                              // of the direction to the client: a hint
+        buffer_bytes,                              // of the direction from the client
+        0,                                         // default limit of WaitNamedPipe: 50 ms
+        security.get());                           // who may connect: the same user
+    // ANCHOR_END: create
+    if (pipe == INVALID_HANDLE_VALUE) {
+        ipc::throw_create_pipe_error(name);
     }
-    if (GetLastError() == ERROR_ACCESS_DENIED || GetLastError() == ERROR_PIPE_BUSY) {
-        throw std::runtime_error("another server has the name " + ipc::to_utf8(name));
-    }
-    ipc::throw_last_error("CreateNamedPipeW");
+    return ipc::unique_handle(pipe);
 }
 
-// The process that has opened the pipe, as the system knows it; 0 if there is none.
-DWORD client_of(HANDLE pipe) {
+void wait_for_client(HANDLE pipe) {
+    const BOOL done = ConnectNamedPipe(pipe, nullptr); // blocks until a client opens the pipe
+    const DWORD error = done ? ERROR_SUCCESS : GetLastError();
+    // Two error codes mean success: the client was faster than this call, or has even closed its
+    // end again, which the first read will tell.
+    if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
+        ipc::throw_error("ConnectNamedPipe", error);
+    }
+}
+
+// Returns the id of the process that has opened the pipe, or 0.
+DWORD client_process_id(HANDLE pipe) {
     ULONG process_id = 0;
     return GetNamedPipeClientProcessId(pipe, &process_id) ? process_id : 0;
 }
 
-// Waits until one client has opened both pipes, or for Ctrl+C.
-ending connect_both(HANDLE outbound, HANDLE inbound) {
-    ending how{};
+wait_end wait_for_client_of_both(HANDLE outbound, HANDLE inbound, DWORD limit_ms) {
+    wait_end result{};
     {
         const io_thread connecting([&](const std::atomic<bool>&) {
-            for (const HANDLE pipe : {outbound, inbound}) {
-                // Blocks until a client has opened the pipe. Two failures are none: a client was
-                // faster than this call, or has even gone again, which the first read will tell.
-                if (!ConnectNamedPipe(pipe, nullptr) && GetLastError() != ERROR_PIPE_CONNECTED &&
-                    GetLastError() != ERROR_NO_DATA) {
-                    ipc::throw_last_error("ConnectNamedPipe");
-                }
-            }
+            wait_for_client(outbound);
+            wait_for_client(inbound);
         });
-        how = wait_for({&connecting}, connect_limit_ms);
-    } // the thread has ended: or client_of would wait for the call that blocks on the pipe
-    const bool one_client = client_of(outbound) == client_of(inbound);
-    if (how == ending::time_out) {
-        throw std::runtime_error(one_client ? "nobody has opened the pipes: start processB"
-                                            : "refused: a program has opened only one pipe");
+        result = wait_for_threads({&connecting}, limit_ms);
+    } // the thread has ended; client_process_id would wait for a call that blocks on the same pipe
+    const bool same_client = client_process_id(outbound) == client_process_id(inbound);
+    if (result == wait_end::limit_over) {
+        throw std::runtime_error(same_client ? "nobody has opened the pipes: start processB"
+                                             : "refused: a program has opened only one pipe");
     }
-    if (!one_client && how == ending::done) {
+    if (!same_client && result == wait_end::threads_ended) {
         throw std::runtime_error("refused: two programs have opened one pipe each");
     }
-    return how;
+    return result;
 }
 
-void write_all(HANDLE outbound, const void* bytes, DWORD count) {
-    DWORD written = 0; // always all of it: WriteFile blocks until there was room
+void write_bytes(HANDLE outbound, const void* bytes, DWORD count) {
+    DWORD written = 0; // all of them: WriteFile blocks until B has made room
     if (!WriteFile(outbound, bytes, count, &written, nullptr)) {
-        if (other_end_is_gone(GetLastError())) {
+        const DWORD error = GetLastError();
+        if (ipc::is_disconnected(error)) {
             throw std::runtime_error(b_ended_early);
         }
-        ipc::throw_last_error("WriteFile");
+        ipc::throw_error("WriteFile", error);
     }
 }
 
-void send(HANDLE outbound, byte_source& input, const std::atomic<bool>& stop) {
-    const stream_length length = input.length();
-    write_all(outbound, &length, sizeof length);
+// Sends the length and then exactly this number of bytes, also if a file grows meanwhile.
+void send_input(HANDLE outbound, ipc::byte_source& input, stream_length length,
+                const std::atomic<bool>& stop) {
+    write_bytes(outbound, &length, sizeof length);
     std::vector<char> buffer(buffer_bytes);
-    while (const DWORD count = stop ? 0 : input.read(buffer)) {
-        write_all(outbound, buffer.data(), count);
+    for (stream_length left = length; left > 0 && !stop;) {
+        const auto most = static_cast<std::size_t>(std::min<stream_length>(left, buffer.size()));
+        const DWORD count = input.read({buffer.data(), most});
+        if (count == 0) {
+            throw std::runtime_error("the input has become shorter while it was read");
+        }
+        write_bytes(outbound, buffer.data(), count);
+        left -= count;
     }
 }
 
-void receive(HANDLE inbound, stream_length length, byte_sink& output,
-             const std::atomic<bool>& stop) {
+void receive_output(HANDLE inbound, ipc::byte_sink& output, stream_length length,
+                    const std::atomic<bool>& stop) {
     std::vector<char> buffer(buffer_bytes);
-    stream_length received = 0;
-    DWORD count = 0;
-    while (!stop && ReadFile(inbound, buffer.data(), buffer_bytes, &count, nullptr)) {
+    for (stream_length received = 0; !stop;) {
+        DWORD count = 0;
+        const BOOL done = ReadFile(inbound, buffer.data(), buffer_bytes, &count, nullptr);
+        const DWORD error = done ? ERROR_SUCCESS : GetLastError();
+        if (ipc::is_disconnected(error) && received == length) {
+            output.finish();
+            return;
+        }
+        if (ipc::is_disconnected(error)) { // a B that was killed ends the pipe in the same way
+            throw std::runtime_error(b_ended_early);
+        }
+        if (error != ERROR_SUCCESS) {
+            ipc::throw_error("ReadFile", error);
+        }
         received += count;
         if (received > length) {
             throw std::runtime_error("B has returned more than it was sent");
         }
         output.write({buffer.data(), count});
     }
-    if (!other_end_is_gone(GetLastError())) {
-        ipc::throw_last_error("ReadFile");
-    }
-    if (received < length) { // the pipe ends in the same way if B is done and if it was killed
-        throw std::runtime_error(b_ended_early);
-    }
-    output.finish();
 }
 
 } // namespace
@@ -120,31 +155,37 @@ void receive(HANDLE inbound, stream_length length, byte_sink& output,
 int wmain(int argc, wchar_t* argv[]) try {
     std::wstring in;
     std::wstring out;
-    std::wstring name;
-    ipc::parse_arguments(argc, argv, usage, {{L"--in", &in}, {L"--out", &out}, {L"--name", &name}});
-    byte_source input(in, three_lines);
-    byte_sink output(out);
-    auto outbound = create_pipe(ipc::object_name(a_to_b_name, name), PIPE_ACCESS_OUTBOUND);
-    const auto inbound = create_pipe(ipc::object_name(b_to_a_name, name), PIPE_ACCESS_INBOUND);
-    ipc::ctrl_c_event(); // from here on Ctrl+C sets it
+    ipc::time_limit limit = default_limit;
+    std::wstring suffix;
+    ipc::parse_arguments(
+        argc, argv, usage,
+        {{L"--in", &in}, {L"--out", &out}, {L"--limit", &limit}, {L"--name", &suffix}});
+    ipc::ctrl_c_event(); // from here on, Ctrl+C sets it
+    ipc::byte_source input(in, three_lines);
+    const stream_length length = input.length();
+    auto outbound = create_pipe(ipc::object_name(a_to_b_name, suffix), PIPE_ACCESS_OUTBOUND);
+    const auto inbound = create_pipe(ipc::object_name(b_to_a_name, suffix), PIPE_ACCESS_INBOUND);
+    ipc::byte_sink output(out, "A: | ");
     ipc::print_line("A: waiting for B to open both pipes");
-    ending how = connect_both(outbound.get(), inbound.get());
-    if (how == ending::done) {
+    wait_end result = wait_for_client_of_both(outbound.get(), inbound.get(), limit.ms);
+    if (result == wait_end::threads_ended) {
         // ANCHOR: threads
         const io_thread sender([&](const std::atomic<bool>& stop) {
-            send(outbound.get(), input, stop);
+            send_input(outbound.get(), input, length, stop);
             outbound.reset(); // ends this direction only: B reads what the pipe still holds
         });
         const io_thread receiver([&](const std::atomic<bool>& stop) {
-            receive(inbound.get(), input.length(), output, stop);
+            receive_output(inbound.get(), output, length, stop);
         });
-        // INFINITE: B may take its time. Both threads end when it closes the pipes, or dies.
-        how = wait_for({&sender, &receiver}, INFINITE);
+        // INFINITE: both threads end when B closes the pipes or dies, and Ctrl+C ends the wait.
+        result = wait_for_threads({&sender, &receiver}, INFINITE);
         // ANCHOR_END: threads
     }
-    how == ending::ctrl_c
-        ? ipc::print_line("A: stopped by Ctrl+C before everything had come back")
-        : ipc::print_line("A: sent {} bytes, and as many came back", input.length());
+    if (result == wait_end::ctrl_c) {
+        ipc::print_line("A: stopped by Ctrl+C before everything had come back");
+    } else {
+        ipc::print_line("A: sent {} bytes, and as many came back", length);
+    }
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

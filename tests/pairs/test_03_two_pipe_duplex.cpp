@@ -1,19 +1,30 @@
-#include "common/error.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
+#include "common/unique_handle.hpp"
 #include "demos/03_two_pipe_duplex/protocol.hpp"
 #include "tests/harness/launcher.hpp"
 
-#include <catch2/catch_test_macros.hpp>
-#include <catch2/matchers/catch_matchers_string.hpp>
+#include <windows.h>
 
 #include <aclapi.h>
 #include <winioctl.h>
 
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <memory>
 #include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
 
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::EndsWith;
@@ -32,13 +43,16 @@ constexpr auto b_ended_early = "A: B has ended or closed a pipe before everythin
 constexpr auto a_ended_early = "B: A has ended before everything was sent and returned\n";
 constexpr auto waiting = "A: waiting for B to open both pipes\n";
 
-// A file of 100 GB that takes no room: far more than any test lets through.
+// A sparse file of 100 GB: it takes no room on the disk, and no test reads it to its end.
 std::wstring endless_file(const ipc::test::temporary_folder& folder) {
     std::wstring path = folder.file(L"endless");
     const ipc::unique_handle file(CreateFileW(path.c_str(), GENERIC_WRITE, 0, nullptr,
                                               CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
-    DWORD returned = 0; // Wine's files are sparse without it
-    DeviceIoControl(file.get(), FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &returned, nullptr);
+    DWORD returned = 0;
+    if (!DeviceIoControl(file.get(), FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &returned,
+                         nullptr)) {
+        SKIP("the file system of the temporary folder has no sparse files");
+    }
     LARGE_INTEGER size{};
     size.QuadPart = 100'000'000'000;
     REQUIRE(SetFilePointerEx(file.get(), size, nullptr, FILE_BEGIN));
@@ -47,10 +61,10 @@ std::wstring endless_file(const ipc::test::temporary_folder& folder) {
 }
 
 char upper_case(char c) {
-    static constexpr std::string_view small = "abcdefghijklmnopqrstuvwxyz";
-    static constexpr std::string_view large = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    const std::size_t letter = small.find(c);
-    return letter == std::string_view::npos ? c : large[letter];
+    static constexpr std::string_view lower = "abcdefghijklmnopqrstuvwxyz";
+    static constexpr std::string_view upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const std::size_t letter = lower.find(c);
+    return letter == std::string_view::npos ? c : upper[letter];
 }
 
 void write_upper_case(const std::wstring& from, const std::wstring& to) {
@@ -68,38 +82,42 @@ void write_upper_case(const std::wstring& from, const std::wstring& to) {
     }
 }
 
-// Ends, as a test that waits for it would not otherwise.
+// How a program ended.
 struct outcome {
     DWORD exit_code = STILL_ACTIVE;
     std::string output;
     std::string error_output;
 };
 
-outcome finish(program& one) {
+outcome wait_for_outcome(program& ended) {
     outcome result;
-    CHECK(one.wait());
-    CHECK(one.wait_for_end_of_output());
-    result.exit_code = one.exit_code();
-    result.output = one.output();
-    result.error_output = one.error_output();
+    CHECK(ended.wait());
+    CHECK(ended.wait_for_end_of_output());
+    result.exit_code = ended.exit_code();
+    result.output = ended.output();
+    result.error_output = ended.error_output();
     return result;
 }
 
-// The names of one run.
+// The names of one pair, and the command lines that use them.
 struct names {
     std::wstring suffix = ipc::test::unique_suffix();
     std::wstring a_to_b = ipc::object_name(a_to_b_name, suffix);
     std::wstring b_to_a = ipc::object_name(b_to_a_name, suffix);
 
-    std::vector<std::wstring> a(const std::vector<std::wstring>& more = {}) const {
-        std::vector<std::wstring> all = {process_a, L"--name", suffix};
-        all.insert(all.end(), more.begin(), more.end());
-        return all;
+    using arguments = std::vector<std::wstring>;
+    arguments a(const arguments& options = {}) const { return command(process_a, options); }
+    arguments b(const arguments& options = {}) const { return command(process_b, options); }
+
+private:
+    arguments command(const std::wstring& path, const arguments& options) const {
+        arguments result = {path, L"--name", suffix};
+        result.insert(result.end(), options.begin(), options.end());
+        return result;
     }
-    std::vector<std::wstring> b() const { return {process_b, L"--name", suffix}; }
 };
 
-// Opens a pipe of a program that has said it has created it.
+// Opens a pipe that exists.
 ipc::unique_handle open_pipe(const std::wstring& name, DWORD access) {
     ipc::unique_handle pipe(CreateFileW(name.c_str(), access, 0, nullptr, OPEN_EXISTING,
                                         SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
@@ -108,13 +126,13 @@ ipc::unique_handle open_pipe(const std::wstring& name, DWORD access) {
     return pipe;
 }
 
-// A client or server end of both pipes, in the hands of the test.
+// The test's ends of both pipes, in the role of A or of B.
 struct both_pipes {
     ipc::unique_handle read_end;
     ipc::unique_handle write_end;
 };
 
-// What a B does that the test plays.
+// The test in the role of B.
 both_pipes open_both(const names& of) {
     both_pipes ends;
     ends.read_end = open_pipe(of.a_to_b, GENERIC_READ);
@@ -122,7 +140,7 @@ both_pipes open_both(const names& of) {
     return ends;
 }
 
-// What an A does that the test plays.
+// The test in the role of A.
 both_pipes create_both(const names& of) {
     ipc::user_only_security security;
     const auto create = [&](const std::wstring& name, DWORD access) {
@@ -148,7 +166,7 @@ bool write_length(HANDLE pipe, stream_length length) {
     return write(pipe, {reinterpret_cast<const char*>(&length), sizeof length});
 }
 
-// Exactly this many bytes, or fewer if the pipe ends before.
+// Reads this number of bytes, or fewer if the pipe ends before.
 std::string read(HANDLE pipe, std::size_t count) {
     std::string bytes(count, '\0');
     std::size_t have = 0;
@@ -169,8 +187,8 @@ stream_length read_length(HANDLE pipe) {
     return length;
 }
 
-// Waits until the pipe holds as much as it takes, so that its writer is blocked: until what can be
-// read no longer grows. On a busy machine this may be too early, which weakens a test and no more.
+// Waits until the pipe is full and its writer blocks: until the bytes to read are no longer growing.
+// On a busy machine this may be too early. The test is weaker then, but does not fail.
 void wait_until_full(HANDLE pipe) {
     DWORD before = 0;
     for (int same = 0; same < 10;) {
@@ -178,24 +196,25 @@ void wait_until_full(HANDLE pipe) {
         REQUIRE(PeekNamedPipe(pipe, nullptr, 0, nullptr, &available, nullptr));
         same = available == before && available >= buffer_bytes ? same + 1 : 0;
         before = available;
-        Sleep(10); // nothing announces that a writer is blocked
+        Sleep(10); // Windows cannot notify of a writer that blocks
     }
 }
 
 } // namespace
 
-TEST_CASE("A shows its lines in upper case, whichever of the two is started first") {
+TEST_CASE("A shows its lines in upper case, whichever program is started first") {
     for (const bool a_first : {true, false}) {
         const names name;
-        auto first = std::make_unique<program>(a_first ? name.a() : name.b());
+        const names::arguments no_limit = {L"--limit", L"0"};
+        auto first = std::make_unique<program>(a_first ? name.a(no_limit) : name.b(no_limit));
         if (a_first) {
             REQUIRE(first->wait_for_output(waiting));
         } else {
             CHECK_FALSE(first->wait(300)); // it waits for its server
         }
-        auto second = std::make_unique<program>(a_first ? name.b() : name.a());
-        const outcome a = finish(a_first ? *first : *second);
-        const outcome b = finish(a_first ? *second : *first);
+        auto second = std::make_unique<program>(a_first ? name.b(no_limit) : name.a(no_limit));
+        const outcome a = wait_for_outcome(a_first ? *first : *second);
+        const outcome b = wait_for_outcome(a_first ? *second : *first);
         CHECK(a.exit_code == 0);
         CHECK(b.exit_code == 0);
         CHECK_THAT(a.output, StartsWith(waiting));
@@ -208,7 +227,7 @@ TEST_CASE("A shows its lines in upper case, whichever of the two is started firs
     }
 }
 
-TEST_CASE("Files of any size come back whole, with a to z in upper case and nothing else changed") {
+TEST_CASE("Files of any size come back whole, and only a to z change, to upper case") {
     const ipc::test::temporary_folder folder;
     const std::wstring in = folder.file(L"in");
     const std::wstring out = folder.file(L"out");
@@ -220,8 +239,8 @@ TEST_CASE("Files of any size come back whole, with a to z in upper case and noth
         program a(name.a({L"--in", in, L"--out", out}));
         program b(name.b());
         const std::string bytes = std::to_string(size);
-        const outcome end_of_a = finish(a);
-        const outcome end_of_b = finish(b);
+        const outcome end_of_a = wait_for_outcome(a);
+        const outcome end_of_b = wait_for_outcome(b);
         INFO(bytes << " bytes: " << end_of_a.error_output << end_of_b.error_output);
         CHECK(end_of_a.exit_code == 0);
         CHECK(end_of_a.output ==
@@ -232,20 +251,20 @@ TEST_CASE("Files of any size come back whole, with a to z in upper case and noth
     }
 }
 
-TEST_CASE("200 MB of random bytes come back and memory stays flat") {
+TEST_CASE("100 MB of random bytes come back and memory stays flat") {
     const ipc::test::temporary_folder folder;
     const std::wstring in = folder.file(L"in");
     const std::wstring out = folder.file(L"out");
     const std::wstring expected = folder.file(L"expected");
-    ipc::test::write_random_file(in, 200'000'000);
+    ipc::test::write_random_file(in, 100'000'000);
     const names name;
     program a(name.a({L"--in", in, L"--out", out}));
     program b(name.b());
-    CHECK(finish(a).exit_code == 0);
-    CHECK(finish(b).exit_code == 0);
-    for (const program* one : {&a, &b}) {
-        CHECK(one->peak_memory_bytes() > 0);
-        CHECK(one->peak_memory_bytes() < 20 << 20);
+    CHECK(wait_for_outcome(a).exit_code == 0);
+    CHECK(wait_for_outcome(b).exit_code == 0);
+    for (const program* ended : {&a, &b}) {
+        CHECK(ended->peak_memory_bytes() > 0); // or it was not measured at all
+        CHECK(ended->peak_memory_bytes() < 20 << 20);
     }
     write_upper_case(in, expected);
     CHECK(ipc::test::same_content(out, expected));
@@ -262,19 +281,19 @@ TEST_CASE("A receives while its own writes are blocked") {
     REQUIRE(a.wait_for_output(waiting));
     both_pipes b = open_both(name);
     wait_until_full(b.read_end.get());
-    // Much more than a pipe holds. An A that sent everything first would never take it.
+    // Much more than a pipe holds. An A that sends everything first would never read it.
     const std::string back(size, 'x');
     CHECK(write(b.write_end.get(), back));
     CHECK_FALSE(a.wait(0));
     CHECK(read_length(b.read_end.get()) == size);
-    CHECK(read(b.read_end.get(), size + 1) == ipc::test::read_file(in)); // and then A's end
-    CHECK_FALSE(a.wait(100)); // one direction has ended, the other has not
+    CHECK(read(b.read_end.get(), size + 1) == ipc::test::read_file(in)); // and then the end
+    CHECK_FALSE(a.wait(100)); // only one direction has ended
     b.write_end.reset();
-    CHECK(finish(a).exit_code == 0);
+    CHECK(wait_for_outcome(a).exit_code == 0);
     CHECK(ipc::test::read_file(out) == back);
 }
 
-TEST_CASE("Both pipes full, and all of it arrives once the other side reads") {
+TEST_CASE("B and its server block while both pipes are full, and go on when the server reads") {
     const names name;
     program b(name.b());
     both_pipes a = create_both(name);
@@ -285,13 +304,13 @@ TEST_CASE("Both pipes full, and all of it arrives once the other side reads") {
         write(a.write_end.get(), bytes);
         a.write_end.reset();
     });
-    wait_until_full(a.read_end.get()); // B is blocked now, and with it the writer
+    wait_until_full(a.read_end.get()); // B blocks now, and so does the writer
     CHECK_FALSE(b.wait(0));
     CHECK(read(a.read_end.get(), bytes.size() + 1) == std::string(bytes.size(), 'X'));
-    CHECK(finish(b).exit_code == 0);
+    CHECK(wait_for_outcome(b).exit_code == 0);
 }
 
-TEST_CASE("What the server wrote before it closed its end is still read") {
+TEST_CASE("B reads what the server wrote before it closed its end") {
     const names name;
     program b(name.b());
     both_pipes a = create_both(name);
@@ -301,10 +320,10 @@ TEST_CASE("What the server wrote before it closed its end is still read") {
     CHECK(write(a.write_end.get(), bytes));
     a.write_end.reset(); // no FlushFileBuffers
     CHECK(read(a.read_end.get(), bytes.size() + 1) == std::string(bytes.size(), 'Y'));
-    CHECK(finish(b).exit_code == 0);
+    CHECK(wait_for_outcome(b).exit_code == 0);
 }
 
-TEST_CASE("A client that stops half-way in one direction or both ends A with one line") {
+TEST_CASE("A ends with one line when its client closes one pipe or both half-way") {
     const ipc::test::temporary_folder folder;
     const std::wstring endless = endless_file(folder);
     const auto stop_reading = [](both_pipes& b) { b.read_end.reset(); };
@@ -321,7 +340,7 @@ TEST_CASE("A client that stops half-way in one direction or both ends A with one
                 wait_until_full(b.read_end.get());
             }
             stop(b);
-            const outcome end = finish(a); // while the other pipe is still open
+            const outcome end = wait_for_outcome(a); // the other pipe may still be open
             CHECK(end.exit_code == 1);
             CHECK(end.output == waiting);
             CHECK(end.error_output == b_ended_early);
@@ -329,7 +348,7 @@ TEST_CASE("A client that stops half-way in one direction or both ends A with one
     }
 }
 
-TEST_CASE("A does not call an answer complete that lacks one byte or has one too many") {
+TEST_CASE("A refuses an answer that is one byte too short or too long") {
     for (const int difference : {-1, 0, 1}) {
         const names name;
         program a(name.a());
@@ -339,7 +358,7 @@ TEST_CASE("A does not call an answer complete that lacks one byte or has one too
         CHECK(read(b.read_end.get(), length + 1).size() == length);
         write(b.write_end.get(), std::string(length + static_cast<std::size_t>(difference), 'x'));
         b.write_end.reset();
-        const outcome end = finish(a);
+        const outcome end = wait_for_outcome(a);
         CHECK(end.exit_code == (difference == 0 ? 0 : 1));
         CHECK(end.error_output == (difference < 0   ? b_ended_early
                                    : difference > 0 ? "A: B has returned more than it was sent\n"
@@ -353,7 +372,7 @@ TEST_CASE("Two programs that take one pipe each are refused") {
     REQUIRE(a.wait_for_output(waiting));
     const ipc::unique_handle stranger = open_pipe(name.b_to_a, GENERIC_WRITE);
     program b(name.b()); // gets the other one
-    const outcome end = finish(a);
+    const outcome end = wait_for_outcome(a);
     CHECK(end.exit_code == 1);
     CHECK(end.output == waiting);
     CHECK(end.error_output == "A: refused: two programs have opened one pipe each\n");
@@ -366,20 +385,21 @@ TEST_CASE("A gives up when nobody comes, and refuses a program that opens one pi
     const names only_a_to_b;
     const names only_b_to_a;
     const names came_and_went;
-    program a1(nobody.a());
-    program a2(only_a_to_b.a());
-    program a3(only_b_to_a.a());
-    program a4(came_and_went.a());
+    const names::arguments limit = {L"--limit", L"1"};
+    program a1(nobody.a(limit));
+    program a2(only_a_to_b.a(limit));
+    program a3(only_b_to_a.a(limit));
+    program a4(came_and_went.a(limit));
     REQUIRE(a2.wait_for_output(waiting));
     const ipc::unique_handle stranger2 = open_pipe(only_a_to_b.a_to_b, GENERIC_READ);
     REQUIRE(a3.wait_for_output(waiting));
     const ipc::unique_handle stranger3 = open_pipe(only_b_to_a.b_to_a, GENERIC_WRITE);
     REQUIRE(a4.wait_for_output(waiting));
     open_both(came_and_went);
-    const outcome end1 = finish(a1);
-    const outcome end2 = finish(a2);
-    const outcome end3 = finish(a3);
-    const outcome end4 = finish(a4);
+    const outcome end1 = wait_for_outcome(a1);
+    const outcome end2 = wait_for_outcome(a2);
+    const outcome end3 = wait_for_outcome(a3);
+    const outcome end4 = wait_for_outcome(a4);
     CHECK(end1.error_output == "A: nobody has opened the pipes: start processB\n");
     CHECK(end2.error_output == "A: refused: a program has opened only one pipe\n");
     CHECK(end3.error_output == "A: refused: a program has opened only one pipe\n");
@@ -398,25 +418,26 @@ TEST_CASE("B gives up when there is no server, half a server, or a busy one") {
                                                  PIPE_TYPE_BYTE, 1, 0, 0, 0, nullptr));
     const both_pipes server = create_both(busy);
     const both_pipes taken = open_both(busy);
-    program b1(none.b());
-    program b2(half.b());
-    program b3(busy.b());
-    const outcome end1 = finish(b1);
-    const outcome end2 = finish(b2);
-    const outcome end3 = finish(b3);
+    const names::arguments limit = {L"--limit", L"1"};
+    program b1(none.b(limit));
+    program b2(half.b(limit));
+    program b3(busy.b(limit));
+    const outcome end1 = wait_for_outcome(b1);
+    const outcome end2 = wait_for_outcome(b2);
+    const outcome end3 = wait_for_outcome(b3);
     CHECK(end1.error_output ==
           "B: no server at " + ipc::to_utf8(none.a_to_b) + ": start processA first\n");
     CHECK(end2.error_output ==
           "B: no server at " + ipc::to_utf8(half.b_to_a) + ": start processA first\n");
     CHECK(end3.error_output ==
-          "B: another program keeps the server at " + ipc::to_utf8(busy.a_to_b) + " busy\n");
+          "B: the server at " + ipc::to_utf8(busy.a_to_b) + " is busy with other clients\n");
     for (const outcome& end : {end1, end2, end3}) {
         CHECK(end.exit_code == 1);
         CHECK(end.output.empty());
     }
 }
 
-TEST_CASE("A second B waits its turn") {
+TEST_CASE("A second B waits until the server is free") {
     const names name;
     const both_pipes server = create_both(name);
     both_pipes taken = open_both(name);
@@ -426,13 +447,13 @@ TEST_CASE("A second B waits its turn") {
     taken.read_end.reset();
     taken.write_end.reset();
     for (const HANDLE pipe : {server.write_end.get(), server.read_end.get()}) {
-        CHECK(DisconnectNamedPipe(pipe)); // or the instance keeps its dead client
+        CHECK(DisconnectNamedPipe(pipe)); // or the pipe stays connected to its dead client
         CHECK((ConnectNamedPipe(pipe, nullptr) || GetLastError() == ERROR_PIPE_CONNECTED));
     }
     CHECK(b.wait_for_output("B: both pipes are open\n"));
 }
 
-TEST_CASE("B reads a length in pieces and does not take an empty write for the end") {
+TEST_CASE("B reads a length in pieces, and an empty write is not the end") {
     const names name;
     program b(name.b());
     both_pipes a = create_both(name);
@@ -447,10 +468,10 @@ TEST_CASE("B reads a length in pieces and does not take an empty write for the e
     }
     a.write_end.reset();
     CHECK(read(a.read_end.get(), 1).empty());
-    CHECK(finish(b).exit_code == 0);
+    CHECK(wait_for_outcome(b).exit_code == 0);
 }
 
-TEST_CASE("A server that ends at any point of the protocol ends B with one line") {
+TEST_CASE("B ends with one line when its server ends at any point of the protocol") {
     const auto close = [](both_pipes& a) { a = {}; };
     const auto disconnect = [](both_pipes& a) {
         DisconnectNamedPipe(a.write_end.get());
@@ -499,25 +520,25 @@ TEST_CASE("A server that ends at any point of the protocol ends B with one line"
         REQUIRE(b.wait_for_output("B: both pipes are open\n"));
         cases[i].first(a);
         cases[i].second(a);
-        const outcome end = finish(b);
+        const outcome end = wait_for_outcome(b);
         CHECK(end.exit_code == 1);
         CHECK(end.output == "B: both pipes are open\n");
         CHECK(end.error_output == a_ended_early);
     }
 }
 
-TEST_CASE("A ends with one line when B is killed, at any moment") {
+TEST_CASE("A ends with one line when B is killed at any moment") {
     const ipc::test::temporary_folder folder;
     const std::wstring endless = endless_file(folder);
     std::mt19937 random(30);
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 12; ++i) {
         const names name;
         program a(name.a({L"--in", endless, L"--out", folder.file(L"out")}));
         program b(name.b());
         REQUIRE(b.wait_for_output("B: both pipes are open\n"));
         CHECK_FALSE(b.wait(random() % 30)); // until a random moment
         b.kill();
-        const outcome end = finish(a);
+        const outcome end = wait_for_outcome(a);
         CHECK(end.exit_code == 1);
         CHECK(end.output == waiting);
         CHECK(end.error_output == b_ended_early);
@@ -525,18 +546,18 @@ TEST_CASE("A ends with one line when B is killed, at any moment") {
     }
 }
 
-TEST_CASE("B ends with one line when A is killed, at any moment") {
+TEST_CASE("B ends with one line when A is killed at any moment") {
     const ipc::test::temporary_folder folder;
     const std::wstring endless = endless_file(folder);
     std::mt19937 random(31);
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 12; ++i) {
         const names name;
         program a(name.a({L"--in", endless, L"--out", folder.file(L"out")}));
         program b(name.b());
         REQUIRE(b.wait_for_output("B: both pipes are open\n"));
         CHECK_FALSE(a.wait(random() % 30)); // until a random moment
         a.kill();
-        const outcome end = finish(b);
+        const outcome end = wait_for_outcome(b);
         CHECK(end.exit_code == 1);
         CHECK(end.output == "B: both pipes are open\n");
         CHECK(end.error_output == a_ended_early);
@@ -544,7 +565,7 @@ TEST_CASE("B ends with one line when A is killed, at any moment") {
     }
 }
 
-TEST_CASE("Ctrl+C ends A cleanly while it waits for both pipes, or for the second one") {
+TEST_CASE("Ctrl+C ends A in order while it waits for its client to open the pipes") {
     for (const bool one_open : {false, true}) {
         const names name;
         program a(name.a());
@@ -552,14 +573,14 @@ TEST_CASE("Ctrl+C ends A cleanly while it waits for both pipes, or for the secon
         const ipc::unique_handle stranger =
             one_open ? open_pipe(name.a_to_b, GENERIC_READ) : ipc::unique_handle();
         a.press_ctrl_c();
-        const outcome end = finish(a);
+        const outcome end = wait_for_outcome(a);
         CHECK(end.exit_code == 0);
         CHECK_THAT(end.output, EndsWith("A: stopped by Ctrl+C before everything had come back\n"));
         CHECK(end.error_output.empty());
     }
 }
 
-TEST_CASE("Ctrl+C ends A cleanly while both its threads are blocked, or busy") {
+TEST_CASE("Ctrl+C ends A in order while its threads block or are busy") {
     const ipc::test::temporary_folder folder;
     const std::wstring endless = endless_file(folder);
     for (int i = 0; i < 10; ++i) {
@@ -577,34 +598,38 @@ TEST_CASE("Ctrl+C ends A cleanly while both its threads are blocked, or busy") {
             CHECK_FALSE(a.wait(static_cast<DWORD>(i)));
         }
         a.press_ctrl_c();
-        const outcome end = finish(a);
+        const outcome end = wait_for_outcome(a);
         CHECK(end.exit_code == 0);
         CHECK_THAT(end.output, EndsWith("A: stopped by Ctrl+C before everything had come back\n"));
         CHECK(end.error_output.empty());
         if (b) {
-            const outcome end_of_b = finish(*b);
+            const outcome end_of_b = wait_for_outcome(*b);
             CHECK(end_of_b.exit_code == 1);
             CHECK(end_of_b.error_output == a_ended_early);
         }
     }
 }
 
-TEST_CASE("A second A says that the name is taken, and does not disturb the first") {
+TEST_CASE("A second A says that the name is taken, and disturbs neither the first nor a file") {
     const names name;
     program a(name.a());
     REQUIRE(a.wait_for_output(waiting));
-    const ipc::test::result second = run(name.a());
+    const ipc::test::temporary_folder folder;
+    const std::wstring out = folder.file(L"out");
+    ipc::test::write_random_file(out, 100);
+    const ipc::test::result second = run(name.a({L"--out", out}));
     CHECK(second.exit_code == 1);
     CHECK(second.output.empty());
     CHECK(second.error_output ==
-          "A: another server has the name " + ipc::to_utf8(name.a_to_b) + "\n");
+          "A: the name " + ipc::to_utf8(name.a_to_b) + " is taken by another server\n");
+    CHECK(ipc::test::read_file(out).size() == 100); // not emptied
     program b(name.b());
-    CHECK(finish(a).exit_code == 0);
-    CHECK(finish(b).exit_code == 0);
+    CHECK(wait_for_outcome(a).exit_code == 0);
+    CHECK(wait_for_outcome(b).exit_code == 0);
 }
 
 // ANCHOR: skipped
-TEST_CASE("A does not join a pipe of which somebody else has made the first instance") {
+TEST_CASE("A does not join a pipe whose first instance another program has created") {
     if (ipc::test::is_wine()) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
@@ -616,10 +641,10 @@ TEST_CASE("A does not join a pipe of which somebody else has made the first inst
     const ipc::test::result refused = run(name.a());
     CHECK(refused.exit_code == 1);
     CHECK(refused.error_output ==
-          "A: another server has the name " + ipc::to_utf8(name.b_to_a) + "\n");
+          "A: the name " + ipc::to_utf8(name.b_to_a) + " is taken by another server\n");
 }
 
-TEST_CASE("The pipes allow the current user and nobody else") {
+TEST_CASE("The list of each pipe allows the current user only") {
     const names name;
     program a(name.a());
     REQUIRE(a.wait_for_output(waiting));
@@ -631,7 +656,7 @@ TEST_CASE("The pipes allow the current user and nobody else") {
         void* descriptor = nullptr;
         REQUIRE(GetSecurityInfo(pipe.get(), SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, nullptr,
                                 nullptr, &list, nullptr, &descriptor) == ERROR_SUCCESS);
-        REQUIRE(list != nullptr); // none would allow everyone
+        REQUIRE(list != nullptr); // no list would allow everyone
         CHECK(list->AceCount == 1);
         LocalFree(descriptor);
     }
@@ -649,10 +674,10 @@ TEST_CASE("Each pipe can be opened in its own direction only") {
         CHECK(wrong == INVALID_HANDLE_VALUE);
     }
     program b(name.b());
-    CHECK(finish(a).exit_code == 0);
+    CHECK(wait_for_outcome(a).exit_code == 0);
 }
 
-TEST_CASE("Neither takes more handles as bytes flow") {
+TEST_CASE("Neither program opens more handles as more bytes cross the pipes") {
     const ipc::test::temporary_folder folder;
     const names name;
     program a(name.a({L"--in", endless_file(folder), L"--out", folder.file(L"out")}));
@@ -661,24 +686,24 @@ TEST_CASE("Neither takes more handles as bytes flow") {
     CHECK_FALSE(a.wait(200)); // A's threads have started
     const DWORD before_a = ipc::test::handle_count(a.process());
     const DWORD before_b = ipc::test::handle_count(b.process());
-    CHECK_FALSE(a.wait(500)); // some megabytes; the number does not matter
+    CHECK_FALSE(a.wait(500));                                    // long enough for many megabytes
     CHECK(ipc::test::handle_count(a.process()) <= before_a + 5); // a blocked call may take one
     CHECK(ipc::test::handle_count(b.process()) <= before_b + 5);
 }
 
 TEST_CASE("Ten pairs at once do not disturb each other") {
-    std::vector<std::unique_ptr<program>> all;
+    std::vector<std::unique_ptr<program>> programs;
     for (int i = 0; i < 10; ++i) {
         const names name;
-        all.push_back(std::make_unique<program>(name.a()));
-        all.push_back(std::make_unique<program>(name.b()));
+        programs.push_back(std::make_unique<program>(name.a()));
+        programs.push_back(std::make_unique<program>(name.b()));
     }
-    for (const auto& one : all) {
-        CHECK(finish(*one).exit_code == 0);
+    for (const auto& started : programs) {
+        CHECK(wait_for_outcome(*started).exit_code == 0);
     }
 }
 
-TEST_CASE("A file that is missing, cannot be written, or is both input and output is refused") {
+TEST_CASE("A refuses a file that is missing, not writable, being written, or both in and out") {
     const ipc::test::temporary_folder folder;
     const std::wstring file = folder.file(L"file");
     ipc::test::write_random_file(file, 1000);
@@ -686,10 +711,16 @@ TEST_CASE("A file that is missing, cannot be written, or is both input and outpu
     const ipc::test::result missing = run(name.a({L"--in", folder.file(L"none")}));
     const ipc::test::result no_folder = run(name.a({L"--out", L"C:\\no such folder\\x"}));
     const ipc::test::result same = run(name.a({L"--in", file, L"--out", file}));
+    const ipc::unique_handle writer(CreateFileW(file.c_str(), GENERIC_WRITE,
+                                                FILE_SHARE_READ | FILE_SHARE_WRITE, nullptr,
+                                                OPEN_EXISTING, 0, nullptr));
+    REQUIRE(writer);
+    const ipc::test::result growing = run(name.a({L"--in", file}));
     CHECK_THAT(missing.error_output, ContainsSubstring("ERROR_FILE_NOT_FOUND (2)"));
     CHECK_THAT(no_folder.error_output, ContainsSubstring("ERROR_PATH_NOT_FOUND (3)"));
     CHECK_THAT(same.error_output, ContainsSubstring("ERROR_SHARING_VIOLATION (32)"));
-    for (const ipc::test::result& refused : {missing, no_folder, same}) {
+    CHECK_THAT(growing.error_output, ContainsSubstring("ERROR_SHARING_VIOLATION (32)"));
+    for (const ipc::test::result& refused : {missing, no_folder, same, growing}) {
         CHECK(refused.exit_code == 1);
         CHECK(refused.output.empty());
         CHECK(lines_of(refused.error_output).size() == 1);
@@ -699,9 +730,11 @@ TEST_CASE("A file that is missing, cannot be written, or is both input and outpu
 
 TEST_CASE("Wrong usage ends with exit code 2 and one line") {
     const std::vector<std::vector<std::wstring>> wrong = {
-        {process_a, L"--no-such-option"}, {process_a, L"--in"},       {process_a, L"--out", L""},
-        {process_a, L"unexpected"},       {process_b, L"--in", L"x"}, {process_b, L"--name"},
-        {process_b, L"unexpected"}};
+        {process_a, L"--no-such-option"}, {process_a, L"--in"},
+        {process_a, L"--out", L""},       {process_a, L"unexpected"},
+        {process_b, L"--in", L"x"},       {process_b, L"--name"},
+        {process_b, L"unexpected"},       {process_a, L"--limit", L"soon"},
+        {process_b, L"--limit", L""}};
     for (const std::vector<std::wstring>& command : wrong) {
         const ipc::test::result refused = run(command);
         CHECK(refused.exit_code == 2);

@@ -7,6 +7,7 @@
 #include "common/process.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
+#include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "tests/harness/launcher.hpp"
@@ -448,6 +449,12 @@ TEST_CASE("ctrl_c_pressed tells a busy loop of Ctrl+C") {
     polling.press_ctrl_c();
     REQUIRE(polling.wait(10'000));
     CHECK(polling.exit_code() == 3);
+}
+
+TEST_CASE("ctrl_c_event keeps GetLastError, the first time too") {
+    SetLastError(ERROR_IO_PENDING);
+    ipc::ctrl_c_event();
+    CHECK(GetLastError() == ERROR_IO_PENDING);
 }
 
 TEST_CASE("open_input, create_output and write_file read and write files, or throw") {
