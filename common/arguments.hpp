@@ -15,7 +15,7 @@ struct time_limit {
     DWORD ms;
 };
 
-// An option and where its value goes: bool for a switch (--classic), a text (--out FILE), a decimal
+// An option and where its value goes: bool for a switch, a text (--out FILE), a decimal
 // number (--bytes N), or a time limit in seconds (--limit SECONDS).
 struct option {
     std::wstring_view name;
