@@ -15,7 +15,7 @@ struct time_limit {
     DWORD ms;
 };
 
-// An option and the variable that takes its value: bool for a switch (--classic), wstring for a
+// An option and the variable that takes its value: bool for a switch, wstring for a
 // text that is not empty (--out FILE), uint64_t for a decimal number (--bytes N), time_limit for
 // whole seconds (--limit SECONDS; 0: without limit; at most 1,000,000).
 struct option {

@@ -13,9 +13,9 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
     constexpr ULONGLONG longest_wait_ms = 1'000;
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
+        // ANCHOR: open
         // SECURITY_IDENTIFICATION: the server can ask who the client is, but cannot act as the
         // client.
-        // ANCHOR: open
         unique_handle pipe(
             CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr, OPEN_EXISTING,
                         flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));

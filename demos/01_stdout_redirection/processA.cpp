@@ -4,7 +4,7 @@
 // and standard error, and reads until every write end is closed. B can be any program: it only
 // writes to its standard output and knows nothing of the pipe.
 //
-// Run: processA [--classic] [--out FILE] [PROGRAM [ARGS...]]
+// Run: processA [--out FILE] [--limit SECONDS] [PROGRAM [ARGS...]]
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
@@ -14,14 +14,24 @@
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 
+#include <windows.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
 namespace {
 
-constexpr auto usage = "processA [--classic] [--out FILE] [PROGRAM [ARGS...]]\n"
-                       "  --classic   redirect with SetStdHandle instead of a handle list\n"
-                       "  --out FILE  write the captured bytes to FILE, unchanged\n"
-                       "  PROGRAM     what to run (default: processB.exe beside this program)";
+constexpr auto usage = "processA [--out FILE] [--limit SECONDS] [PROGRAM [ARGS...]]\n"
+                       "  --out FILE       write the captured bytes to FILE, unchanged\n"
+                       "  --limit SECONDS  for the program to end after its output has ended; 0: "
+                       "no limit (default 10)\n"
+                       "  PROGRAM          what to run (default: processB.exe beside this program)";
+constexpr ipc::time_limit default_exit_limit{10'000};
 constexpr DWORD buffer_bytes = 64 * 1024;
-constexpr DWORD exit_limit_ms = 10'000; // to end, for a program that has closed its output
 
 struct pipe_ends {
     ipc::unique_handle read_end;
@@ -30,69 +40,70 @@ struct pipe_ends {
 
 pipe_ends create_pipe() {
     pipe_ends pipe;
+    // Nobody can inherit a new pipe end, and the list below takes only what can be inherited.
+    // ANCHOR: create_pipe
     if (!CreatePipe(pipe.read_end.put(), pipe.write_end.put(), nullptr, 0 /* default size */)) {
         ipc::throw_last_error("CreatePipe");
     }
-    // The write end only: a child that held a read end as well would never see it break.
     if (!SetHandleInformation(pipe.write_end.get(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {
         ipc::throw_last_error("SetHandleInformation");
     }
+    // ANCHOR_END: create_pipe
     return pipe;
 }
 
-ipc::unique_handle create_process(std::wstring command, DWORD flags, STARTUPINFOW* startup) {
-    PROCESS_INFORMATION started{};
-    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE /* inherit handles */,
-                        flags, nullptr, nullptr, startup, &started)) {
-        ipc::throw_last_error("CreateProcessW");
+// The NUL device, as the child's standard input: a child that reads it gets the end at once, and
+// does not wait for keys that nobody presses.
+ipc::unique_handle open_empty_input() {
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+    ipc::unique_handle input(CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                                         &inheritable, OPEN_EXISTING, 0, nullptr));
+    if (!input) {
+        ipc::throw_last_error("CreateFileW");
     }
-    CloseHandle(started.hThread);
-    return ipc::unique_handle(started.hProcess);
+    return input;
 }
 
-ipc::unique_handle start_with_handle_list(const std::wstring& command, HANDLE write_end) {
+// Starts the program and returns its process. It inherits the two handles and no other.
+ipc::unique_handle start_program(std::wstring command, HANDLE input, HANDLE output) {
     SIZE_T bytes = 0;
-    InitializeProcThreadAttributeList(nullptr, 1, 0, &bytes); // fails by design: tells the size
+    InitializeProcThreadAttributeList(nullptr, 1, 0, &bytes); // fails by design: returns the size
     std::vector<std::byte> storage(bytes);
     const auto attributes = reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(storage.data());
-    if (!InitializeProcThreadAttributeList(attributes, 1, 0, &bytes)) {
+    if (!InitializeProcThreadAttributeList(attributes, 1 /* attribute */, 0, &bytes)) {
         ipc::throw_last_error("InitializeProcThreadAttributeList");
     }
     const ipc::scope_exit delete_list([&] { DeleteProcThreadAttributeList(attributes); });
-    // ANCHOR: handle_list
-    HANDLE inherited[] = {write_end}; // not copied: must live until CreateProcessW has returned
+    PROCESS_INFORMATION child{};
+    STARTUPINFOEXW startup{};
+    startup.StartupInfo.cb = sizeof startup;
+    // ANCHOR: start_program
+    HANDLE inherited[] = {input, output}; // not copied: must live until CreateProcessW has returned
     if (!UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, inherited,
                                    sizeof inherited, nullptr, nullptr)) {
         ipc::throw_last_error("UpdateProcThreadAttribute");
     }
-    STARTUPINFOEXW startup{};
-    startup.StartupInfo.cb = sizeof startup;
-    startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-    startup.StartupInfo.hStdOutput = write_end; // hStdInput stays null: no standard input
-    startup.StartupInfo.hStdError = write_end;
     startup.lpAttributeList = attributes;
-    return create_process(command, EXTENDED_STARTUPINFO_PRESENT, &startup.StartupInfo);
-    // ANCHOR_END: handle_list
-}
-
-ipc::unique_handle start_classic(const std::wstring& command, HANDLE write_end) {
-    const HANDLE saved_output = GetStdHandle(STD_OUTPUT_HANDLE);
-    const HANDLE saved_error = GetStdHandle(STD_ERROR_HANDLE);
-    const ipc::scope_exit restore([&] {
-        SetStdHandle(STD_OUTPUT_HANDLE, saved_output);
-        SetStdHandle(STD_ERROR_HANDLE, saved_error);
-    });
-    if (!SetStdHandle(STD_OUTPUT_HANDLE, write_end) || !SetStdHandle(STD_ERROR_HANDLE, write_end)) {
-        ipc::throw_last_error("SetStdHandle");
+    startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    startup.StartupInfo.hStdInput = input;
+    startup.StartupInfo.hStdOutput = startup.StartupInfo.hStdError = output;
+    if (!CreateProcessW(nullptr,          // the program is the first word of the command line
+                        command.data(),   // writable: CreateProcessW may change it
+                        nullptr, nullptr, // default security of the process and of its thread
+                        TRUE,             // inherit handles: those of the list
+                        EXTENDED_STARTUPINFO_PRESENT, // a GUI program adds CREATE_NO_WINDOW
+                        nullptr, nullptr,             // environment and current folder of A
+                        &startup.StartupInfo, &child)) {
+        ipc::throw_last_error("CreateProcessW");
     }
-    STARTUPINFOW startup{}; // says nothing of standard handles: the child gets A's present ones
-    startup.cb = sizeof startup;
-    return create_process(command, 0, &startup); // with every inheritable handle of A
+    // ANCHOR_END: start_program
+    CloseHandle(child.hThread);
+    return ipc::unique_handle(child.hProcess);
 }
 
-// Returns the number of bytes. There is no time limit, as a silent child may be a busy one: the
-// wait ends with the last process that holds a write end.
-template <typename Take> std::uint64_t read_to_end(HANDLE read_end, const Take& take) {
+// Passes everything to the sink and returns the number of bytes. There is no time limit, as a silent
+// child may be a busy one: the last process that holds a write end ends the wait.
+std::uint64_t read_to_end(HANDLE read_end, ipc::byte_sink& sink) {
     std::vector<char> buffer(buffer_bytes);
     std::uint64_t total = 0;
     // ANCHOR: read_to_end
@@ -100,40 +111,40 @@ template <typename Take> std::uint64_t read_to_end(HANDLE read_end, const Take& 
         DWORD received = 0;
         if (!ReadFile(read_end, buffer.data(), buffer_bytes, &received, nullptr)) {
             if (GetLastError() == ERROR_BROKEN_PIPE) {
-                return total; // every write end is closed: this is the end, not an error
+                break; // every write end is closed: this is the end, not a failure
             }
             ipc::throw_last_error("ReadFile");
         }
-        take(std::string_view(buffer.data(), received)); // any number of bytes, 0 included
+        sink.write(std::string_view(buffer.data(), received)); // any number of bytes, even 0
         total += received;
     }
     // ANCHOR_END: read_to_end
+    sink.finish();
+    return total;
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    bool classic = false;
     std::wstring out;
+    ipc::time_limit exit_limit = default_exit_limit;
     std::vector<std::wstring> program;
-    ipc::parse_arguments(argc, argv, usage, {{L"--classic", &classic}, {L"--out", &out}}, &program);
+    ipc::parse_arguments(argc, argv, usage, {{L"--out", &out}, {L"--limit", &exit_limit}},
+                         &program);
     if (program.empty()) {
         program = {ipc::beside_this_program(L"processB.exe").wstring()};
     }
-    const ipc::unique_handle file = out.empty() ? ipc::unique_handle() : ipc::create_output(out);
+    ipc::byte_sink sink(out, "A: | ");
     auto [read_end, write_end] = create_pipe();
+    const ipc::unique_handle input = open_empty_input();
     ipc::print_line("A: running {}", std::filesystem::path(program[0]).filename().wstring());
-    const auto start = classic ? start_classic : start_with_handle_list;
-    const ipc::unique_handle child = start(ipc::command_line(program), write_end.get());
+    const ipc::unique_handle child =
+        start_program(ipc::command_line(program), input.get(), write_end.get());
     write_end.reset(); // or ReadFile would wait forever for A's own write end
 
-    ipc::line_splitter lines([](std::string_view line) { ipc::print_line("A: | {}", line); });
-    const std::uint64_t total = read_to_end(read_end.get(), [&](std::string_view bytes) {
-        file ? ipc::write_file(file.get(), bytes) : lines.write(bytes);
-    });
-    lines.finish();
+    const std::uint64_t total = read_to_end(read_end.get(), sink);
     ipc::print_line("A: the pipe ended after {} bytes", total);
-    const DWORD exit_code = ipc::wait_for_exit(child.get(), exit_limit_ms);
+    const DWORD exit_code = ipc::wait_for_exit(child.get(), exit_limit.ms);
     ipc::print_line("A: exit code {}", ipc::exit_code_text(exit_code));
     const bool crashed = exit_code >= 0xC0000000 && exit_code <= 0xCFFFFFFF; // an NTSTATUS error
     return crashed ? 1 : 0;

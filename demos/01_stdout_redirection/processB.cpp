@@ -1,7 +1,7 @@
 // Demo 01, process B: an ordinary console program.
 //
-// B writes lines to its standard output and standard error and ends with exit code 42. It does not
-// know whether a console, a file or a pipe is behind them, unless it asks, as it does here once.
+// B writes lines to its standard output and standard error and ends with exit code 42. It writes in
+// the same way to a console, a file or a pipe; it asks once which of them it has, to show it.
 // With --bytes N it writes N bytes of a repeatable pattern to its standard output instead.
 //
 // Run: processB [--bytes N]
@@ -10,7 +10,11 @@
 #include "common/error.hpp"
 #include "common/text.hpp"
 
+#include <windows.h>
+
 #include <algorithm>
+#include <cstdint>
+#include <vector>
 
 namespace {
 
@@ -28,25 +32,25 @@ const char* kind_of(HANDLE output) {
     }
 }
 
-// Byte i depends on every part of i, so that a lost or repeated piece cannot go unnoticed.
+// Byte i depends on the lower four bytes of i, so that a test notices a lost or repeated piece.
 char pattern_byte(std::uint64_t i) {
     return static_cast<char>(i ^ (i >> 8) ^ (i >> 16) ^ (i >> 24));
 }
 
 void write_pattern(HANDLE output, std::uint64_t total) {
     std::vector<char> chunk(chunk_bytes);
-    for (std::uint64_t done = 0; done < total;) {
-        const std::uint64_t size = std::min(chunk_bytes, total - done);
+    for (std::uint64_t sent = 0; sent < total;) {
+        const std::uint64_t size = std::min(chunk_bytes, total - sent);
         for (std::uint64_t i = 0; i < size; ++i) {
-            chunk[i] = pattern_byte(done + i);
+            chunk[i] = pattern_byte(sent + i);
         }
         DWORD written = 0;
-        // ERROR_NO_DATA or ERROR_BROKEN_PIPE here: nobody is left to read, so there is no reason
-        // to go on. The message goes to standard error, and the exit code tells it in any case.
+        // Fails with ERROR_NO_DATA or ERROR_BROKEN_PIPE when every read end is closed. The message
+        // may be lost with it, as standard error can be the same pipe; the exit code is not.
         if (!WriteFile(output, chunk.data(), static_cast<DWORD>(size), &written, nullptr)) {
             ipc::throw_last_error("WriteFile");
         }
-        done += written;
+        sent += written;
     }
 }
 

@@ -1,10 +1,10 @@
-// Demo 06, process A: streams bytes to another process through memory that both share.
+// Demo 06, process A: streams bytes to another process through shared memory.
 //
 // A (the producer) creates a file mapping object and two auto-reset events, reads its input into
-// the memory and sets block_full. B (the consumer) takes the bytes out of the memory and sets
+// the memory and sets block_full. B (the consumer) writes the bytes to its output and sets
 // block_empty. The memory has two halves: while B empties one, A fills the other.
 //
-// Run: processA [--name SUFFIX] [--in FILE]
+// Run: processA [--name SUFFIX] [--in FILE] [--limit SECONDS]
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
@@ -16,21 +16,27 @@
 #include "common/unique_handle.hpp"
 #include "protocol.hpp"
 
+#include <windows.h>
+
+#include <cstdint>
 #include <new>
+#include <stdexcept>
+#include <string>
 
 namespace {
 
-constexpr auto usage = "processA [--name SUFFIX] [--in FILE]\n"
-                       "  --name SUFFIX  added to the objects' names: several pairs run at once\n"
-                       "  --in FILE      what to stream (default: a few lines)";
-constexpr DWORD connect_limit_ms = 10'000; // for a consumer to come
-constexpr DWORD silence_limit_ms = 20'000; // for a consumer that is alive to empty its half
-constexpr std::string_view lines[] = {"Shared memory is fast, but it is only memory.\n",
-                                      "It cannot say when the bytes are complete.\n",
-                                      "Two events say it.\n"};
+constexpr auto usage =
+    "processA [--name SUFFIX] [--in FILE] [--limit SECONDS]\n"
+    "  --name SUFFIX    added to the objects' names: several pairs run at once\n"
+    "  --in FILE        what to stream (default: a few lines)\n"
+    "  --limit SECONDS  how long to wait for B each time; 0: no limit (default 20)";
+constexpr ipc::time_limit default_limit{20'000};
+constexpr auto text = "Shared memory is fast, but it is only memory.\n"
+                      "It cannot say when the bytes are complete.\n"
+                      "Two events say it.\n";
 
-// CreateFileMappingW and CreateEventW succeed also when they only open what is there already. Then
-// it belongs to another A, or to a B that has outlived its A.
+// CreateFileMappingW and CreateEventW also succeed when the object exists already. Then it belongs
+// to another A, or to a B that has outlived its A.
 ipc::unique_handle require_new(HANDLE created, DWORD code, const char* call) {
     ipc::unique_handle object(created);
     if (!object) {
@@ -44,86 +50,91 @@ ipc::unique_handle require_new(HANDLE created, DWORD code, const char* call) {
 
 ipc::unique_handle create_mapping(const std::wstring& name) {
     ipc::user_only_security security;
-    const HANDLE mapping =
-        CreateFileMappingW(INVALID_HANDLE_VALUE /* no file */, security.get(), PAGE_READWRITE, 0,
-                           protocol::memory_bytes, name.c_str());
+    // ANCHOR: create_mapping
+    const HANDLE mapping = CreateFileMappingW(INVALID_HANDLE_VALUE, // memory, no file on a disk
+                                              security.get(),       // for the current user only
+                                              PAGE_READWRITE,       // the most that a view can have
+                                              0,                    // the size, its upper 32 bits
+                                              protocol::memory_bytes, // and its lower 32 bits
+                                              name.c_str());
+    // ANCHOR_END: create_mapping
     return require_new(mapping, GetLastError(), "CreateFileMappingW");
+}
+
+char* map_memory(HANDLE mapping) {
+    // ANCHOR: map_memory
+    void* view = MapViewOfFile(mapping,
+                               FILE_MAP_WRITE, // to read and to write
+                               0, 0,           // from the start of the memory
+                               0);             // to its end
+    // ANCHOR_END: map_memory
+    if (view == nullptr) {
+        ipc::throw_last_error("MapViewOfFile");
+    }
+    return static_cast<char*>(view);
 }
 
 ipc::unique_handle create_event(const std::wstring& name) {
     ipc::user_only_security security;
-    const HANDLE event = CreateEventW(security.get(), FALSE /* auto-reset */, FALSE, name.c_str());
+    // ANCHOR: create_event
+    const HANDLE event = CreateEventW(security.get(), FALSE /* auto-reset */,
+                                      FALSE /* not signaled yet */, name.c_str());
+    // ANCHOR_END: create_event
     return require_new(event, GetLastError(), "CreateEventW");
 }
 
-struct stopped {}; // thrown after Ctrl+C
-
-// Waits for B to set block_empty. consumer is null as long as nobody has come.
-void wait_for_empty(HANDLE block_empty, HANDLE consumer) {
-    // Where several are signaled the first one counts: what B emptied before it ended is empty.
+// Waits for B to set block_empty. consumer is null before B has come.
+void wait_for_empty(HANDLE block_empty, HANDLE consumer, DWORD limit_ms) {
+    // Of several signaled objects the wait returns the first: if B emptied the block and then ended,
+    // the block counts as empty.
     const HANDLE objects[] = {ipc::ctrl_c_event(), block_empty, consumer};
-    switch (WaitForMultipleObjects(consumer ? 3 : 2, objects, FALSE /* any of them */,
-                                   consumer ? silence_limit_ms : connect_limit_ms)) {
-    case WAIT_OBJECT_0: throw stopped();
+    switch (WaitForMultipleObjects(consumer ? 3 : 2, objects, FALSE /* any of them */, limit_ms)) {
+    case WAIT_OBJECT_0: throw std::runtime_error("stopped by Ctrl+C");
     case WAIT_OBJECT_0 + 1: return;
     case WAIT_OBJECT_0 + 2:
-        throw std::runtime_error("the consumer ended before it had taken everything");
+        throw std::runtime_error("the consumer ended before it had received everything");
     case WAIT_TIMEOUT:
-        throw std::runtime_error(consumer ? "the consumer takes nothing"
+        throw std::runtime_error(consumer ? "the consumer is there, but reads nothing"
                                           : "no consumer came: start processB");
     default: ipc::throw_last_error("WaitForMultipleObjects"); // WAIT_ABANDONED needs a mutex
     }
 }
 
-// B has left its process id. A wrong one would only delay the news of B's end: silence_limit_ms.
-ipc::unique_handle open_consumer(const char* memory) {
+// B stores its process id, then sets block_empty for the first time. A wrong id would only delay the
+// news of B's end until the time limit.
+ipc::unique_handle wait_for_consumer(const char* memory, HANDLE block_empty, DWORD limit_ms) {
+    wait_for_empty(block_empty, nullptr, limit_ms);
     const LONG id = *reinterpret_cast<const volatile LONG*>(memory);
     ipc::unique_handle consumer(OpenProcess(SYNCHRONIZE, FALSE, static_cast<DWORD>(id)));
     if (!consumer) {
-        ipc::throw_last_error("OpenProcess"); // ERROR_INVALID_PARAMETER: it has ended already
+        ipc::throw_last_error("OpenProcess"); // ERROR_INVALID_PARAMETER: B has ended already
     }
-    ipc::print_line("A: a consumer is there");
     return consumer;
 }
 
-// Fills a half and returns the number of bytes, 0 at the end of the input.
-DWORD fill(char* half, HANDLE file, std::uint64_t number) {
-    DWORD size = 0;
-    if (file == nullptr) {
-        const std::string_view line = number < std::size(lines) ? lines[number] : "";
-        size = static_cast<DWORD>(line.copy(half, protocol::half_bytes));
-    } else if (!ReadFile(file, half, protocol::half_bytes, &size, nullptr)) {
-        ipc::throw_last_error("ReadFile");
-    }
-    return size;
-}
-
-// Returns the number of bytes, when B has taken them all.
-std::uint64_t stream(HANDLE file, char* memory, HANDLE block_full, HANDLE block_empty) {
-    char* block = memory + protocol::block_start;
+// Returns the number of bytes, when B has received them all.
+std::uint64_t send_stream(ipc::byte_source& source, char* block, HANDLE block_full,
+                          HANDLE block_empty, HANDLE consumer, DWORD limit_ms) {
     auto* header = reinterpret_cast<protocol::block_header*>(block);
-    ipc::unique_handle consumer; // B's process, when it has come
+    DWORD offset = protocol::first_half;
+    DWORD size = source.read({block + offset, protocol::half_bytes});
     std::uint64_t total = 0;
-    std::uint64_t number = 0;
-    // ANCHOR: hand_over
-    for (DWORD size = 1; size != 0; ++number) {
-        const DWORD offset = number % 2 == 0 ? protocol::first_half : protocol::second_half;
-        size = fill(block + offset, file, number); // while B has the other half
-        wait_for_empty(block_empty, consumer.get());
-        if (!consumer) {
-            consumer = open_consumer(memory);
-        }
+    // ANCHOR: send_blocks
+    for (bool at_end = false; !at_end;) {
+        at_end = size == 0;
         total += size;
-        header->is_end = size == 0 ? 1 : 0;
         header->offset = offset;
         header->size = size;
         header->total = total;
-        if (!SetEvent(block_full)) { // a memory barrier: B wakes up and sees all of the above
+        if (!SetEvent(block_full)) { // a memory barrier too: B wakes up and sees all of the above
             ipc::throw_last_error("SetEvent");
         }
+        offset = offset == protocol::first_half ? protocol::second_half : protocol::first_half;
+        // ReadFile, while B empties the other half:
+        size = source.read({block + offset, protocol::half_bytes});
+        wait_for_empty(block_empty, consumer, limit_ms);
     }
-    // ANCHOR_END: hand_over
-    wait_for_empty(block_empty, consumer.get()); // a B that dies only now is noticed, too
+    // ANCHOR_END: send_blocks
     return total;
 }
 
@@ -132,27 +143,27 @@ std::uint64_t stream(HANDLE file, char* memory, HANDLE block_full, HANDLE block_
 int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     std::wstring in;
-    ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}, {L"--in", &in}});
-    const ipc::unique_handle file = in.empty() ? ipc::unique_handle() : ipc::open_input(in);
+    ipc::time_limit limit = default_limit;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--name", &suffix}, {L"--in", &in}, {L"--limit", &limit}});
+    ipc::byte_source source(in, text);
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
-    // Stays open: other processes find the memory by name as long as somebody has a handle to it.
+    // The handle stays open: B finds the memory by its name only while a handle to it is open.
     const auto mapping = create_mapping(name(protocol::memory_name));
-    const auto memory = static_cast<char*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
-    if (memory == nullptr) {
-        ipc::throw_last_error("MapViewOfFile");
-    }
+    char* memory = map_memory(mapping.get());
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(memory); });
-    new (memory + protocol::block_start)
-        protocol::block_header{.producer_id = GetCurrentProcessId()};
+    char* block = memory + protocol::block_start;
+    new (block) protocol::block_header{.producer_id = GetCurrentProcessId()};
     const auto block_empty = create_event(name(protocol::block_empty_name));
     const auto block_full = create_event(name(protocol::block_full_name)); // last: B looks for it
 
+    ipc::ctrl_c_event(); // from now on Ctrl+C ends a wait, not the program on the spot
     ipc::print_line("A: waiting for a consumer");
-    ipc::print_line("A: the consumer has taken all {} bytes",
-                    stream(file.get(), memory, block_full.get(), block_empty.get()));
-    return 0;
-} catch (const stopped&) {
-    ipc::print_line("A: stopped by Ctrl+C");
+    const auto consumer = wait_for_consumer(memory, block_empty.get(), limit.ms);
+    ipc::print_line("A: a consumer is there");
+    const std::uint64_t total =
+        send_stream(source, block, block_full.get(), block_empty.get(), consumer.get(), limit.ms);
+    ipc::print_line("A: the consumer has received all {} bytes", total);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

@@ -1,37 +1,30 @@
 #pragma once
 
-// What both processes agree on: the names of the objects, and what the shared bytes mean.
+// What both processes agree on: the names of the objects, and the layout of the shared memory.
 
 #include <windows.h>
 
-#include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 namespace protocol {
 
-// All kinds of objects share one set of names: an event cannot be called like a mapping.
+// Objects of all kinds share one set of names: an event and a mapping need different ones.
 constexpr auto memory_name = L"Local\\ipc_demos.06.memory";
 constexpr auto block_full_name = L"Local\\ipc_demos.06.block_full";
 constexpr auto block_empty_name = L"Local\\ipc_demos.06.block_empty";
 
-constexpr std::uint32_t magic = 0x36435049; // "IPC6"
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t layout_id = 0x36435049; // "IPC6"; another layout needs another number
 
-// At the start of the block. 32-bit and 64-bit programs see the same: widths are fixed, and a
-// place is an offset, because the block stands at another address in each process.
+// The block starts with this header. Every field has a fixed width and its place is an offset, not a
+// pointer: each process has its view of the block at another address.
 struct block_header {
-    std::uint32_t magic = protocol::magic;
-    std::uint32_t version = protocol::version;
+    std::uint32_t layout = layout_id;
     std::uint32_t producer_id = 0; // A's process
-    std::uint32_t is_end = 0;      // 1: nothing follows
-    std::uint64_t offset = 0;      // where the bytes begin, from the start of the header
-    std::uint64_t size = 0;        // how many they are
-    std::uint64_t total = 0;       // how many there were since the stream began, with these
+    std::uint64_t offset = 0;      // where the bytes start, counted from the start of the header
+    std::uint64_t size = 0;        // the number of bytes; 0 is the end of the stream
+    std::uint64_t total = 0;       // the number of bytes since the stream began, these included
 };
-static_assert(sizeof(block_header) == 40 && offsetof(block_header, offset) == 16);
-static_assert(std::is_standard_layout_v<block_header> &&
-              std::is_trivially_copyable_v<block_header>);
+static_assert(sizeof(block_header) == 32);
 
 // Offsets in the block, and its size.
 constexpr DWORD half_bytes = 1024 * 1024;
@@ -39,8 +32,9 @@ constexpr DWORD first_half = 4096; // the header has a page of its own
 constexpr DWORD second_half = first_half + half_bytes;
 constexpr DWORD block_bytes = second_half + half_bytes;
 
-// The shared memory begins with the process id of B, a LONG, and 0 as long as there is no B. The
-// block comes after it: B has a view of its own for each, and a view begins at a multiple of 64 KiB.
+// The shared memory starts with the slot of the consumer: a LONG with B's process id, or 0 before B
+// has come. The block follows at 64 KiB, as a view can only start at a multiple of that: B maps the
+// slot for writing and the block for reading.
 constexpr DWORD block_start = 64 * 1024;
 constexpr DWORD memory_bytes = block_start + block_bytes;
 

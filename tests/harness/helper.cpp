@@ -67,6 +67,21 @@ int silent(const arguments&) {
     return 0;
 }
 
+// Reads its standard input to the end.
+int read_input(const arguments&) {
+    char buffer[4096];
+    DWORD bytes = 0;
+    std::size_t total = 0;
+    do {
+        if (!ReadFile(GetStdHandle(STD_INPUT_HANDLE), buffer, sizeof buffer, &bytes, nullptr)) {
+            ipc::throw_last_error("ReadFile");
+        }
+        total += bytes;
+    } while (bytes != 0);
+    ipc::print_line("input: {} bytes", total);
+    return 0;
+}
+
 // Prints one line of this many bytes, without a line break.
 int long_line(const arguments& args) {
     write_bytes(std::string(std::stoul(args.at(0)), 'x'));
@@ -216,6 +231,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"echo-arguments", echo_arguments},
         {L"binary", binary},
         {L"silent", silent},
+        {L"read-input", read_input},
         {L"long-line", long_line},
         {L"close-output", close_output},
         {L"crash", crash},
