@@ -20,8 +20,8 @@ struct server_options {
 server_options parse_server_options(int argc, wchar_t** argv);
 
 // Prints "A: a client left; requests answered: 3", or the reason why it was dropped. The error is
-// that of the read or write that ended the connection; ERROR_OPERATION_ABORTED is taken for the
-// idle limit, and ERROR_MORE_DATA for a message over the limit.
+// that of the read or write that ended the connection. WAIT_TIMEOUT and ERROR_OPERATION_ABORTED mean
+// the idle limit, ERROR_MORE_DATA a message over the limit.
 void print_client_end(DWORD error, std::uint64_t answered);
 
 } // namespace ipc
