@@ -29,7 +29,7 @@ constexpr auto usage =
     "  --out FILE       write each message and a line break to FILE\n"
     "  --limit SECONDS  how long to wait for the client (default: 10; 0: no limit)\n"
     "  --name SUFFIX    use another pipe, so that several pairs can run at once";
-constexpr DWORD pipe_bytes = 64 * 1024;       // a hint to the system; a message may be longer
+constexpr DWORD pipe_bytes = 16 * 1024;       // a hint to the system; a message may be longer
 constexpr DWORD first_read_bytes = 4096;      // enough for most messages
 constexpr DWORD discarded_bytes = 256 * 1024; // of each read of a message that is too long
 

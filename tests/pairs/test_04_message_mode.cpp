@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::uint64_t mebibyte = 1024 * 1024;
 constexpr std::uint64_t first_read_bytes = 4096; // of A
-constexpr std::uint64_t pipe_bytes = 64 * 1024;  // what A asks the system for
+constexpr std::uint64_t pipe_bytes = 16 * 1024;  // what A asks the system for
 
 const std::wstring process_a = program_path(L"04_message_mode", L"processA.exe");
 const std::wstring process_b = program_path(L"04_message_mode", L"processB.exe");
@@ -146,8 +146,8 @@ const std::wstring& endless_file() {
     static const ipc::test::temporary_folder folder;
     static const std::wstring path = [] {
         std::string lines;
-        for (int i = 0; i < 2'000'000; ++i) {
-            lines += i % 100'000 == 0 ? std::string(100'000, 'x') + '\n' : "line\n";
+        for (int i = 0; i < 300'000; ++i) {
+            lines += i % 10'000 == 0 ? std::string(100'000, 'x') + '\n' : "line\n";
         }
         write_file(folder.file(L"endless"), lines);
         return folder.file(L"endless");
