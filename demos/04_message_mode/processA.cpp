@@ -49,16 +49,19 @@ ipc::unique_handle create_pipe(const std::wstring& name) {
     ipc::user_only_security security;
     // ANCHOR: create_pipe
     ipc::unique_handle pipe(CreateNamedPipeW(
-        name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-        PIPE_TYPE_MESSAGE |         // each WriteFile, of either end, is one message
-            PIPE_READMODE_MESSAGE | // each ReadFile of this end reads one message at the most
-            PIPE_WAIT |             // blocking mode
-            PIPE_REJECT_REMOTE_CLIENTS,
-        1,             // number of instances: one client
-        pipe_bytes,    // output buffer
-        pipe_bytes,    // input buffer
-        0,             // default time-out of WaitNamedPipe: 50 ms
-        security.get() // who can connect: the current user
+        name.c_str(),                      // begins with \\.\pipe\.
+        PIPE_ACCESS_DUPLEX |               // both ends read and write
+            FILE_FLAG_OVERLAPPED |         // so that a wait for a call can have a limit
+            FILE_FLAG_FIRST_PIPE_INSTANCE, // fail if another server has the name
+        PIPE_TYPE_MESSAGE |                // each WriteFile, of either end, is one message
+            PIPE_READMODE_MESSAGE |     // each ReadFile of this end reads one message at the most
+            PIPE_WAIT |                 // blocking mode
+            PIPE_REJECT_REMOTE_CLIENTS, // only clients of this machine
+        1,                              // number of instances: one client
+        pipe_bytes,                     // output buffer
+        pipe_bytes,                     // input buffer
+        0,                              // default time-out of WaitNamedPipe: 50 ms
+        security.get()                  // who can connect: the current user
         ));
     // ANCHOR_END: create_pipe
     if (!pipe) {
@@ -101,10 +104,10 @@ void wait_for_client(connection& client) {
 bool read_message(connection& client, message& received) {
     received.content.resize(first_read_bytes);
     received.bytes = 0;
-    received.reads = 0;
+    received.reads = 1;
     DWORD kept = 0;
     // ANCHOR: read_message
-    for (;;) {
+    for (;; ++received.reads) {
         char* const buffer = received.content.data() + kept;
         const DWORD size = static_cast<DWORD>(received.content.size()) - kept;
         const BOOL done = ReadFile(client.pipe.get(), buffer, size, nullptr, client.call.get());
@@ -114,14 +117,12 @@ bool read_message(connection& client, message& received) {
         }
         check("ReadFile", error);
         received.bytes += bytes;
-        ++received.reads;
         if (error == ERROR_SUCCESS) {
             return true; // the message is complete; 0 bytes are a message too
         }
         DWORD left = 0; // ERROR_MORE_DATA: the rest of the message is still in the pipe
-        if (!PeekNamedPipe(client.pipe.get(), nullptr, 0, nullptr, nullptr, &left)) {
-            check("PeekNamedPipe", GetLastError());
-        }
+        const BOOL peeked = PeekNamedPipe(client.pipe.get(), nullptr, 0, nullptr, nullptr, &left);
+        check("PeekNamedPipe", peeked ? ERROR_SUCCESS : GetLastError());
         const bool fits = received.bytes + left <= protocol::max_message_bytes;
         kept = fits ? static_cast<DWORD>(received.bytes) : 0; // 0: overwrite what is too long
         received.content.resize(fits ? kept + left : discarded_bytes);

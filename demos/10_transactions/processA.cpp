@@ -29,20 +29,21 @@ struct connection {
 
 ipc::unique_handle create_pipe(const std::wstring& name) {
     ipc::user_only_security security;
-    // ANCHOR: create_pipe
-    ipc::unique_handle pipe(CreateNamedPipeW(
-        name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-        PIPE_TYPE_MESSAGE |         // transactions need messages
-            PIPE_READMODE_MESSAGE | // each ReadFile reads one message at the most
-            PIPE_WAIT |             // blocking mode
-            PIPE_REJECT_REMOTE_CLIENTS,
-        1,             // number of instances: one client at a time
-        pipe_bytes,    // output buffer
-        pipe_bytes,    // input buffer
-        0,             // default time-out of CallNamedPipe: 50 ms
-        security.get() // who can connect: the current user
-        ));
-    // ANCHOR_END: create_pipe
+    ipc::unique_handle pipe(
+        CreateNamedPipeW(name.c_str(),              // begins with \\.\pipe\.
+                         PIPE_ACCESS_DUPLEX |       // both ends read and write
+                             FILE_FLAG_OVERLAPPED | // so that a wait for a call can have a limit
+                             FILE_FLAG_FIRST_PIPE_INSTANCE, // fail if another server has the name
+                         PIPE_TYPE_MESSAGE |                // transactions need messages
+                             PIPE_READMODE_MESSAGE | // each ReadFile reads one message at the most
+                             PIPE_WAIT |             // blocking mode
+                             PIPE_REJECT_REMOTE_CLIENTS, // only clients of this machine
+                         1,             // number of instances: one client at a time
+                         pipe_bytes,    // output buffer
+                         pipe_bytes,    // input buffer
+                         0,             // default time-out of CallNamedPipe: 50 ms
+                         security.get() // who can connect: the current user
+                         ));
     if (!pipe) {
         ipc::throw_create_pipe_error(name);
     }
