@@ -21,9 +21,10 @@ server_options parse_server_options(int argc, wchar_t** argv) {
 }
 
 void print_client_end(DWORD error, std::uint64_t answered) {
-    const std::string why = error == ERROR_MORE_DATA           ? "its message is too long"
-                            : error == ERROR_OPERATION_ABORTED ? "idle for too long"
-                                                               : error_text(error);
+    const bool idle = error == WAIT_TIMEOUT || error == ERROR_OPERATION_ABORTED;
+    const std::string why = error == ERROR_MORE_DATA ? "its message is too long"
+                            : idle                   ? "idle for too long"
+                                                     : error_text(error);
     print_line("A: a client {}; requests answered: {}",
                is_disconnected(error) ? "left" : "was dropped, " + why, answered);
 }

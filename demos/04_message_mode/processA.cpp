@@ -1,157 +1,195 @@
-// Demo 04, process A: the server of a message-type pipe, where every write is one message.
+// Demo 04, process A: the server of a message-type pipe, in which each WriteFile is one message.
 //
-// A waits for one client, reads each of its messages whole, however long, and answers with the
-// length; one over 16 MiB is refused, and the next is read as if nothing had happened. With --byte
-// the same goes through a byte-type pipe, which knows no messages. A ends with its client, or at
-// Ctrl+C.
+// A serves one client. It reads each message whole, however long it is, and answers with its length.
+// A message over 16 MiB is read to its end and refused, and the next one is read correctly. A ends
+// when its client has left, or when Ctrl+C is pressed.
 //
-// Run: processA [--byte] [--out FILE] [--name SUFFIX]
+// Run: processA [--out FILE] [--limit SECONDS] [--name SUFFIX]
 
-#include "byte_mode.hpp"
 #include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/file.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
 #include "common/security.hpp"
 #include "common/stop.hpp"
 #include "common/text.hpp"
-#include "files.hpp"
-#include "pipe_end.hpp"
 #include "protocol.hpp"
 
+#include <cstring>
+#include <optional>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace {
 
-using namespace message_mode;
-
 constexpr auto usage =
-    "processA [--byte] [--out FILE] [--name SUFFIX]\n"
-    "  --byte         use a byte-type pipe (processB needs --byte too)\n"
-    "  --out FILE     write each message and a line break to FILE (with --byte: the bytes)\n"
-    "  --name SUFFIX  use another pipe, so that several pairs can run at once";
-constexpr DWORD discard_bytes = 256 * 1024; // at a time, of a message that is too long
+    "processA [--out FILE] [--limit SECONDS] [--name SUFFIX]\n"
+    "  --out FILE       write each message and a line break to FILE\n"
+    "  --limit SECONDS  how long to wait for the client (default: 10; 0: no limit)\n"
+    "  --name SUFFIX    use another pipe, so that several pairs can run at once";
+constexpr DWORD pipe_bytes = 16 * 1024;       // a hint to the system; a message may be longer
+constexpr DWORD first_read_bytes = 4096;      // enough for most messages
+constexpr DWORD discarded_bytes = 256 * 1024; // of each read of a message that is too long
 
-ipc::unique_handle create_pipe(const std::wstring& name, bool byte) {
-    const DWORD mode =
-        byte ? PIPE_TYPE_BYTE | PIPE_READMODE_BYTE : PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE;
+struct connection {
+    ipc::unique_handle pipe;
+    DWORD limit_ms = 0;
+    ipc::overlapped_call call{pipe.get()}; // one call at a time
+};
+
+struct message {
+    std::vector<char> content; // one that is too long leaves only a part here
+    std::uint64_t bytes = 0;   // the length of the whole message
+    int reads = 0;
+};
+
+ipc::unique_handle create_pipe(const std::wstring& name) {
     ipc::user_only_security security;
+    // ANCHOR: create_pipe
     ipc::unique_handle pipe(CreateNamedPipeW(
-        name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_FIRST_PIPE_INSTANCE | FILE_FLAG_OVERLAPPED,
-        mode | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1 /* instance */, pipe_bytes,
-        byte ? byte_pipe_bytes : pipe_bytes, 0 /* default time-out */, security.get()));
+        name.c_str(),                      // begins with \\.\pipe\.
+        PIPE_ACCESS_DUPLEX |               // both ends read and write
+            FILE_FLAG_OVERLAPPED |         // so that a wait for a call can have a limit
+            FILE_FLAG_FIRST_PIPE_INSTANCE, // fail if another server has the name
+        PIPE_TYPE_MESSAGE |                // each WriteFile, of either end, is one message
+            PIPE_READMODE_MESSAGE |     // each ReadFile of this end reads one message at the most
+            PIPE_WAIT |                 // blocking mode
+            PIPE_REJECT_REMOTE_CLIENTS, // only clients of this machine
+        1,                              // number of instances: one client
+        pipe_bytes,                     // output buffer
+        pipe_bytes,                     // input buffer
+        0,                              // default time-out of WaitNamedPipe: 50 ms
+        security.get()                  // who can connect: the current user
+        ));
+    // ANCHOR_END: create_pipe
     if (!pipe) {
-        const DWORD code = GetLastError();
-        if (code == ERROR_ACCESS_DENIED || code == ERROR_PIPE_BUSY) {
-            throw std::runtime_error("the name " + ipc::to_utf8(name) + " is taken");
-        }
-        ipc::throw_error("CreateNamedPipeW", code);
+        ipc::throw_create_pipe_error(name);
     }
     return pipe;
 }
 
-void wait_for_client(pipe_end& end) {
-    const BOOL done = ConnectNamedPipe(end.pipe.get(), start(end));
-    // INFINITE: a server waits until a client comes or somebody presses Ctrl+C.
-    const DWORD code = finish(end, done, "ConnectNamedPipe", INFINITE).first;
-    // A client that was faster than ConnectNamedPipe, and one that is already gone again: what it
-    // sent can still be read.
-    if (code != ERROR_PIPE_CONNECTED && code != ERROR_NO_DATA) {
-        check(code, "ConnectNamedPipe");
+struct stopped {}; // thrown when Ctrl+C was pressed
+
+void check(const char* call, DWORD error) {
+    // Asks every time: a busy client may never let a call wait for the event.
+    if (error == ERROR_OPERATION_ABORTED || ipc::ctrl_c_pressed()) {
+        throw stopped();
+    }
+    if (error == WAIT_TIMEOUT) {
+        throw std::runtime_error(std::string("the client is too slow for ") + call);
+    }
+    if (ipc::is_disconnected(error)) {
+        throw std::runtime_error("the client left in the middle of a message");
+    }
+    if (error != ERROR_SUCCESS && error != ERROR_MORE_DATA) {
+        ipc::throw_error(call, error);
     }
 }
 
-struct message_facts {
-    std::uint64_t bytes = 0;
-    int reads = 0;
-};
+void wait_for_client(connection& client) {
+    const BOOL done = ConnectNamedPipe(client.pipe.get(), client.call.get());
+    // INFINITE: a server waits until a client comes or Ctrl+C is pressed.
+    const DWORD error = client.call.wait(done, INFINITE, ipc::ctrl_c_event()).error;
+    // ERROR_PIPE_CONNECTED: the client connected before the call. ERROR_NO_DATA: it also has left
+    // already, and A can still read what it sent.
+    if (error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
+        check("ConnectNamedPipe", error);
+    }
+}
 
-// Reads one whole message. One that is too long is read to its end as well, as the next one stands
-// behind it, but not kept.
-message_facts read_message(pipe_end& end, std::vector<char>& message) {
-    message.resize(buffer_bytes);
-    message_facts facts;
-    std::size_t kept = 0;
+// Reads one whole message. Returns false if the client has left. A message that is too long is read
+// to its end too, because the next message comes after it.
+bool read_message(connection& client, message& received) {
+    received.content.resize(first_read_bytes);
+    received.bytes = 0;
+    received.reads = 1;
+    DWORD kept = 0;
     // ANCHOR: read_message
-    for (;;) {
-        const auto room = static_cast<DWORD>(message.size() - kept);
-        const BOOL done =
-            ReadFile(end.pipe.get(), message.data() + kept, room, nullptr, start(end));
-        const auto [code, received] = finish(end, done, "ReadFile");
-        check(code, "ReadFile");
-        ++facts.reads;
-        facts.bytes += received;
-        if (code == ERROR_SUCCESS) {
-            return facts; // the end of this message; 0 bytes are a message too
+    for (;; ++received.reads) {
+        char* const buffer = received.content.data() + kept;
+        const DWORD size = static_cast<DWORD>(received.content.size()) - kept;
+        const BOOL done = ReadFile(client.pipe.get(), buffer, size, nullptr, client.call.get());
+        const auto [error, bytes] = client.call.wait(done, client.limit_ms, ipc::ctrl_c_event());
+        if (ipc::is_disconnected(error)) {
+            return false;
         }
-        DWORD left = 0; // ERROR_MORE_DATA: so many bytes of the same message wait in the pipe
-        if (!PeekNamedPipe(end.pipe.get(), nullptr, 0, nullptr, nullptr, &left)) {
-            check(GetLastError(), "PeekNamedPipe");
+        check("ReadFile", error);
+        received.bytes += bytes;
+        if (error == ERROR_SUCCESS) {
+            return true; // the message is complete; 0 bytes are a message too
         }
-        const bool fits = facts.bytes + left <= max_message_bytes; // the sender chose the length
-        kept = fits ? static_cast<std::size_t>(facts.bytes) : 0;
-        message.resize(fits ? kept + left : discard_bytes);
+        DWORD left = 0; // ERROR_MORE_DATA: the rest of the message is still in the pipe
+        const BOOL peeked = PeekNamedPipe(client.pipe.get(), nullptr, 0, nullptr, nullptr, &left);
+        check("PeekNamedPipe", peeked ? ERROR_SUCCESS : GetLastError());
+        const bool fits = received.bytes + left <= protocol::max_message_bytes;
+        kept = fits ? static_cast<DWORD>(received.bytes) : 0; // 0: overwrite what is too long
+        received.content.resize(fits ? kept + left : discarded_bytes);
     }
     // ANCHOR_END: read_message
 }
 
-void send_answer(pipe_end& end, verdict status, std::uint64_t bytes) {
-    const answer to_send{status, 0, bytes};
-    const BOOL done = WriteFile(end.pipe.get(), &to_send, sizeof to_send, nullptr, start(end));
-    check(finish(end, done, "WriteFile").first, "WriteFile");
-}
-
-void serve_messages(pipe_end& end, std::ofstream& out) {
-    std::vector<char> message;
-    const message_facts first = read_message(end, message);
-    const announcement announced = to_announcement(message.data(), first.bytes);
-    std::uint64_t number = 1;
-    try {
-        for (; number <= announced.messages; ++number) {
-            const message_facts facts = read_message(end, message);
-            const bool fits = facts.bytes <= max_message_bytes;
-            if (fits && out.is_open()) {
-                out.write(message.data(), static_cast<std::streamsize>(facts.bytes)).put('\n');
-            }
-            if (!fits || number <= shown_messages) {
-                ipc::print_line("A: message {}: {} bytes, reads: {}{}", number, facts.bytes,
-                                facts.reads, fits ? "" : ", refused: too long");
-            }
-            send_answer(end, fits ? verdict::received : verdict::too_long, facts.bytes);
-        }
-    } catch (const peer_gone&) {
-        throw std::runtime_error("the client ended after " + std::to_string(number - 1) + " of " +
-                                 std::to_string(announced.messages) + " messages");
+void send_answer(connection& client, std::uint64_t bytes) {
+    const BOOL done =
+        WriteFile(client.pipe.get(), &bytes, sizeof bytes, nullptr, client.call.get());
+    const DWORD error = client.call.wait(done, client.limit_ms, ipc::ctrl_c_event()).error;
+    if (!ipc::is_disconnected(error)) { // the next read reports a client that has left
+        check("WriteFile", error);
     }
 }
 
-// The client closes its end when it has the last answer.
-void wait_for_end(pipe_end& end) {
-    char unexpected = 0;
-    const BOOL done = ReadFile(end.pipe.get(), &unexpected, 1, nullptr, start(end));
-    if (finish(end, done, "ReadFile").first != ERROR_BROKEN_PIPE) {
-        throw std::runtime_error("the client sent more than it announced");
+void serve_client(connection& client, std::optional<ipc::byte_sink>& out) {
+    message received;
+    std::uint64_t announced = 0;
+    if (!read_message(client, received) || received.bytes != sizeof announced) {
+        throw std::runtime_error("the client has not announced the number of its messages");
+    }
+    std::memcpy(&announced, received.content.data(), sizeof announced);
+    std::uint64_t number = 0;
+    while (read_message(client, received)) {
+        ++number;
+        if (number > announced) {
+            throw std::runtime_error("the client sent more than it announced");
+        }
+        const bool fits = received.bytes <= protocol::max_message_bytes;
+        if (fits && out) {
+            received.content.resize(static_cast<std::size_t>(received.bytes));
+            received.content.push_back('\n');
+            out->write({received.content.data(), received.content.size()});
+        }
+        if (!fits || number <= protocol::printed_messages) {
+            ipc::print_line("A: message {}: {} bytes, reads: {}{}", number, received.bytes,
+                            received.reads, fits ? "" : ", too long");
+        }
+        send_answer(client, fits ? received.bytes : 0);
+    }
+    if (number < announced) {
+        throw std::runtime_error(ipc::fill("the client left after {} of {} messages",
+                                           {std::to_string(number), std::to_string(announced)}));
     }
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    bool byte = false;
     std::wstring out_path;
+    ipc::time_limit limit{10'000};
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage,
-                         {{L"--byte", &byte}, {L"--out", &out_path}, {L"--name", &suffix}});
-    std::ofstream out = open_output(out_path);
-    pipe_end end;
-    end.stop = ipc::ctrl_c_event(); // from here on, Ctrl+C ends A in order
-    const auto written = byte ? written_event(suffix) : ipc::unique_handle();
-    end.pipe = create_pipe(ipc::object_name(pipe_name, suffix), byte);
+                         {{L"--out", &out_path}, {L"--limit", &limit}, {L"--name", &suffix}});
+    std::optional<ipc::byte_sink> out;
+    if (!out_path.empty()) {
+        out.emplace(out_path, "");
+    }
+    ipc::ctrl_c_event(); // from here on, Ctrl+C ends A in order
+    connection client{create_pipe(ipc::object_name(protocol::pipe_name, suffix)), limit.ms};
     ipc::print_line("A: waiting for a client");
-    wait_for_client(end);
-    byte ? serve_bytes(end, out, written.get()) : serve_messages(end, out);
-    wait_for_end(end);
-    close_output(out);
-    ipc::print_line("A: the client has sent everything and is gone");
+    wait_for_client(client);
+    serve_client(client, out);
+    ipc::print_line("A: the client has sent everything and left");
     return 0;
-} catch (const message_mode::stopped&) {
+} catch (const stopped&) {
     ipc::print_line("A: stopped");
     return 0;
 } catch (...) {

@@ -1,69 +1,96 @@
-// Demo 10, process A: a server of one pipe instance, as small as it can be.
+// Demo 10, process A: a server with one pipe instance, which serves one client at a time.
 //
-// A serves one client at a time: it reads a request, writes the reply, reads the next one, until
-// the client is gone. Who comes meanwhile has to wait. Nothing here knows of transactions: what B
-// does in one call arrives as a message, and is answered with a message.
+// A reads a request and writes the reply, until the client leaves; the next client waits meanwhile.
+// A needs nothing special for transactions: what B does in one call arrives as a message and is
+// answered with a message.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
+#include "common/error.hpp"
+#include "common/message_buffer.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/security.hpp"
 #include "common/server_options.hpp"
 #include "common/stop.hpp"
-#include "instance.hpp"
+#include "common/text.hpp"
 #include "protocol.hpp"
 
 namespace {
 
-bool stop_requested() {
-    return WaitForSingleObject(ipc::ctrl_c_event(), 0) == WAIT_OBJECT_0;
+constexpr DWORD pipe_bytes = 4 * 1024; // a hint to the system; a message may be longer
+
+struct connection {
+    ipc::unique_handle pipe;
+    DWORD limit_ms = 0; // for the client to send a request, and to read its reply
+    ipc::message_buffer message{protocol::max_message_bytes};
+    ipc::overlapped_call call{pipe.get()}; // one call at a time
+};
+
+ipc::unique_handle create_pipe(const std::wstring& name) {
+    ipc::user_only_security security;
+    ipc::unique_handle pipe(
+        CreateNamedPipeW(name.c_str(),              // begins with \\.\pipe\.
+                         PIPE_ACCESS_DUPLEX |       // both ends read and write
+                             FILE_FLAG_OVERLAPPED | // so that a wait for a call can have a limit
+                             FILE_FLAG_FIRST_PIPE_INSTANCE, // fail if another server has the name
+                         PIPE_TYPE_MESSAGE |                // transactions need messages
+                             PIPE_READMODE_MESSAGE | // each ReadFile reads one message at the most
+                             PIPE_WAIT |             // blocking mode
+                             PIPE_REJECT_REMOTE_CLIENTS, // only clients of this machine
+                         1,             // number of instances: one client at a time
+                         pipe_bytes,    // output buffer
+                         pipe_bytes,    // input buffer
+                         0,             // default time-out of CallNamedPipe: 50 ms
+                         security.get() // who can connect: the current user
+                         ));
+    if (!pipe) {
+        ipc::throw_create_pipe_error(name);
+    }
+    return pipe;
 }
 
-void wait_for_client(instance& one) {
-    DWORD bytes = 0;
-    const BOOL done = ConnectNamedPipe(one.pipe.get(), &one.operation);
-    const DWORD error = finish(one, done, INFINITE /* the next client or Ctrl+C */, bytes);
-    // ERROR_PIPE_CONNECTED is no error: a client came before the call. With ERROR_NO_DATA it has
-    // even left again, as the read will tell. ERROR_OPERATION_ABORTED is Ctrl+C.
+void wait_for_client(connection& client) {
+    const BOOL done = ConnectNamedPipe(client.pipe.get(), client.call.get());
+    // INFINITE: a server waits until a client comes or Ctrl+C is pressed.
+    const DWORD error = client.call.wait(done, INFINITE, ipc::ctrl_c_event()).error;
+    // ERROR_PIPE_CONNECTED: the client connected before the call. ERROR_NO_DATA: it also has left
+    // already, which the next read reports. ERROR_OPERATION_ABORTED: Ctrl+C was pressed.
     if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA &&
         error != ERROR_OPERATION_ABORTED) {
         ipc::throw_error("ConnectNamedPipe", error);
     }
 }
 
-// A message longer than the buffer arrives in pieces, each but the last with ERROR_MORE_DATA.
-DWORD read_request(instance& one) {
-    one.used = 0;
-    if (one.message.size() > idle_bytes) {
-        one.message = std::vector<char>(idle_bytes); // an idle client holds no megabyte
-    }
+// Reads one message. A message longer than the buffer takes several reads, and each but the last ends
+// with ERROR_MORE_DATA.
+DWORD read_request(connection& client) {
+    client.message.clear();
     for (;;) {
-        const DWORD room = static_cast<DWORD>(one.message.size()) - one.used;
-        char* const rest = &one.message[one.used];
-        DWORD bytes = 0;
-        const BOOL done = ReadFile(one.pipe.get(), rest, room, nullptr, &one.operation);
-        const DWORD error = finish(one, done, one.idle_limit_ms, bytes);
-        one.used += bytes;
-        if (error != ERROR_MORE_DATA || one.used == protocol::max_message_bytes) {
-            return error;
+        const BOOL done = ReadFile(client.pipe.get(), client.message.free_space(),
+                                   client.message.free_bytes(), nullptr, client.call.get());
+        const ipc::call_result read = client.call.wait(done, client.limit_ms, ipc::ctrl_c_event());
+        client.message.add(read.bytes);
+        if (read.error != ERROR_MORE_DATA || !client.message.grow()) {
+            return read.error;
         }
-        one.message.resize(one.message.size() * 2);
     }
 }
 
-DWORD write_reply(instance& one) {
-    protocol::make_reply({one.message.data(), one.used});
-    DWORD bytes = 0;
-    const BOOL done =
-        WriteFile(one.pipe.get(), one.message.data(), one.used, nullptr, &one.operation);
-    return finish(one, done, one.idle_limit_ms, bytes);
+DWORD write_reply(connection& client) {
+    const std::span<char> message = client.message.message();
+    protocol::make_reply(message);
+    const BOOL done = WriteFile(client.pipe.get(), message.data(),
+                                static_cast<DWORD>(message.size()), nullptr, client.call.get());
+    return client.call.wait(done, client.limit_ms, ipc::ctrl_c_event()).error;
 }
 
-// Returns the error that ended the connection. It is always the client who leaves: to disconnect
-// after a reply would throw away what it has not read yet.
-DWORD serve_client(instance& one, std::uint64_t& answered) {
-    while (!stop_requested()) {
-        DWORD error = read_request(one);
+// Returns the error that ended the connection, ERROR_OPERATION_ABORTED if it was Ctrl+C.
+DWORD serve_client(connection& client, std::uint64_t& answered) {
+    while (!ipc::ctrl_c_pressed()) { // a busy client may never let a call wait for the event
+        DWORD error = read_request(client);
         if (error == ERROR_SUCCESS) {
-            error = write_reply(one);
+            error = write_reply(client);
         }
         if (error != ERROR_SUCCESS) {
             return error;
@@ -73,22 +100,26 @@ DWORD serve_client(instance& one, std::uint64_t& answered) {
     return ERROR_OPERATION_ABORTED;
 }
 
-std::uint64_t serve(instance& one, std::uint64_t clients) {
+std::uint64_t serve_clients(connection& client, std::uint64_t clients) {
     std::uint64_t served = 0;
-    while (clients == 0 || served < clients) {
-        wait_for_client(one);
+    for (;;) {
+        wait_for_client(client);
         std::uint64_t answered = 0;
-        const DWORD error = serve_client(one, answered);
-        if (error == ERROR_OPERATION_ABORTED && stop_requested()) {
-            break;
+        const DWORD error = serve_client(client, answered);
+        if (error == ERROR_OPERATION_ABORTED) {
+            return served;
         }
         ipc::print_client_end(error, answered);
-        if (!DisconnectNamedPipe(one.pipe.get())) { // only now the next client can come
+        ++served;
+        if (served == clients) {
+            return served;
+        }
+        // Makes the instance free for the next client. Not at the end of the server, as it discards
+        // a reply that the client has not read: closing the handle does not.
+        if (!DisconnectNamedPipe(client.pipe.get())) {
             ipc::throw_last_error("DisconnectNamedPipe");
         }
-        ++served;
     }
-    return served;
 }
 
 } // namespace
@@ -96,10 +127,10 @@ std::uint64_t serve(instance& one, std::uint64_t clients) {
 int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
     ipc::ctrl_c_event(); // from here on, Ctrl+C ends the server in order
-    instance one(ipc::object_name(protocol::pipe_name, options.suffix));
-    one.idle_limit_ms = static_cast<DWORD>(options.idle_limit.ms);
+    connection client{create_pipe(ipc::object_name(protocol::pipe_name, options.suffix)),
+                      options.idle_limit.ms};
     ipc::print_line("A: one instance waits for clients");
-    const std::uint64_t served = serve(one, options.clients);
+    const std::uint64_t served = serve_clients(client, options.clients);
     ipc::print_line("A: the end; clients served: {}", served);
     return 0;
 } catch (...) {

@@ -1,159 +1,212 @@
 // Demo 10, process B: request and reply in one call, in two ways.
 //
-// TransactNamedPipe writes a request and reads its reply, on a connection that B keeps.
-// CallNamedPipe also connects before and leaves after, for every request. B shows what both do when
-// the reply is too long, the read mode is wrong, or no instance is free. --time measures them.
+// TransactNamedPipe writes a request and reads its reply on a connection that B keeps. CallNamedPipe
+// also connects before and closes the connection after, for every request. B shows what both do when
+// the reply is too long, the read mode is wrong, or no instance is free.
 //
-// Run: processB [--time N] [--name SUFFIX]
+// Run: processB [--limit SECONDS] [--name SUFFIX]
 
-#include "call.hpp"
+#include "call_limit.hpp"
 #include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
 #include "common/security.hpp"
-#include "connection.hpp"
+#include "common/text.hpp"
 #include "protocol.hpp"
 
-#include <chrono>
-#include <utility>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 
 namespace {
 
-constexpr auto usage = "processB [--time N] [--name SUFFIX]\n"
-                       "  --time N       only ask, N times (up to 10000) in each way: the costs\n"
-                       "  --name SUFFIX  appended to the pipe's name, as with processA";
-constexpr DWORD measure_limit_ms = 30'000; // for all N calls together
-constexpr DWORD room = 1'024;              // for a reply: enough for every one here
-constexpr DWORD small_room = 8;            // not enough for some of them
+constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]\n"
+                       "  --limit SECONDS  how long to wait for the server, and for a reply "
+                       "(default: 10; 0: no limit)\n"
+                       "  --name SUFFIX    appended to the pipe's name, as with processA";
+constexpr DWORD instance_wait_ms = 1'000; // of one CallNamedPipe, for a free instance
+constexpr DWORD reply_bytes = 1'024;      // enough for every reply here
+constexpr DWORD few_bytes = 8;            // not enough for some of them
 
-// Throws unless the call has ended with this error, and with this reply.
-void expect(const char* what, const outcome& got, DWORD error, std::string_view reply = {}) {
-    if (got.error == error && got.reply == reply) {
+struct connection {
+    ipc::unique_handle pipe;
+    DWORD limit_ms = 0;
+    ipc::overlapped_call call{pipe.get()}; // one call at a time
+};
+
+// How a request ended, and as much of its reply as has arrived.
+struct outcome {
+    DWORD error = ERROR_SUCCESS;
+    std::string reply;
+};
+
+void set_read_mode(HANDLE pipe, DWORD mode) {
+    if (!SetNamedPipeHandleState(pipe, &mode, nullptr, nullptr)) {
+        ipc::throw_last_error("SetNamedPipeHandleState");
+    }
+}
+
+ipc::unique_handle connect(const std::wstring& name, DWORD limit_ms) {
+    ipc::unique_handle pipe =
+        ipc::connect_to_pipe(name, GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED, limit_ms);
+    set_read_mode(pipe.get(), PIPE_READMODE_MESSAGE); // a client starts in byte read mode
+    return pipe;
+}
+
+// cppcheck-suppress passedByValue; the call wants a pointer to what is not const
+outcome transact(connection& server, std::string request, DWORD size) {
+    std::string reply(size, '\0');
+    // ANCHOR: transact
+    const BOOL done = TransactNamedPipe(server.pipe.get(),
+                                        request.data(), // the message to write
+                                        static_cast<DWORD>(request.size()),
+                                        reply.data(), // the buffer for the reply
+                                        size,
+                                        nullptr, // the number of bytes comes from wait()
+                                        server.call.get());
+    const auto [error, bytes] = server.call.wait(done, server.limit_ms);
+    // ANCHOR_END: transact
+    reply.resize(bytes);
+    return {error, reply};
+}
+
+outcome read_rest(connection& server) {
+    std::string rest(reply_bytes, '\0');
+    const BOOL done =
+        ReadFile(server.pipe.get(), rest.data(), reply_bytes, nullptr, server.call.get());
+    const auto [error, bytes] = server.call.wait(done, server.limit_ms);
+    rest.resize(bytes);
+    return {error, rest};
+}
+
+// cppcheck-suppress passedByValue; the call wants a pointer to what is not const
+outcome call(const std::wstring& name, std::string request, DWORD size, DWORD wait_ms,
+             DWORD limit_ms) {
+    std::string reply(size, '\0');
+    DWORD bytes = 0;
+    // ANCHOR: call
+    const call_limit limit(limit_ms); // CallNamedPipe has none for the reply
+    const BOOL done =
+        CallNamedPipeW(name.c_str(),
+                       request.data(), // the message to write
+                       static_cast<DWORD>(request.size()),
+                       reply.data(), // the buffer for the reply
+                       size,
+                       &bytes,   // the length of the reply
+                       wait_ms); // how long to wait for a free instance, and for nothing else
+    const DWORD error = done ? ERROR_SUCCESS : GetLastError();
+    // ANCHOR_END: call
+    reply.resize(error == ERROR_MORE_DATA ? size : bytes);
+    return {error, reply};
+}
+
+// CallNamedPipe waits once for a free instance and then tries once to connect. The documentation does
+// not say how it fails if another client was faster: with the error of the wait or of the attempt.
+bool no_free_instance(DWORD error) {
+    return error == ERROR_PIPE_BUSY || error == ERROR_SEM_TIMEOUT;
+}
+
+outcome call_when_free(const std::wstring& name, const std::string& request, DWORD size,
+                       DWORD limit_ms) {
+    const ULONGLONG start_ms = GetTickCount64();
+    for (;;) {
+        const DWORD both_ms = limit_ms == INFINITE ? INFINITE : limit_ms + instance_wait_ms;
+        outcome result = call(name, request, size, instance_wait_ms, both_ms);
+        if (!no_free_instance(result.error)) {
+            return result;
+        }
+        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+            throw std::runtime_error("the server at " + ipc::to_utf8(name) +
+                                     " is busy with other clients");
+        }
+    }
+}
+
+// Throws unless the call ended with this error and this reply.
+void expect(const char* call, const outcome& result, DWORD error, std::string_view reply = {}) {
+    if (result.error == error && result.reply == reply) {
         return;
     }
-    switch (got.error) {
+    switch (result.error) {
     case ERROR_SUCCESS: throw std::runtime_error("the server does not behave like processA");
-    case ERROR_OPERATION_ABORTED: throw std::runtime_error("the server did not answer in time");
-    case ERROR_BAD_PIPE: // on a handle in message read mode
-    case ERROR_BROKEN_PIPE:
-    case ERROR_NO_DATA:
-    case ERROR_PIPE_NOT_CONNECTED: throw std::runtime_error("the server closed the connection");
-    case 676: // ERROR_HANDLES_CLOSED, not named by MinGW-w64: Wine's end of a wait for an instance
+    case WAIT_TIMEOUT:
+    case ERROR_OPERATION_ABORTED: throw std::runtime_error("the server did not reply in time");
+    case 676: // ERROR_HANDLES_CLOSED, not in MinGW-w64: Wine, when a pipe ends that a call waits for
     case ERROR_FILE_NOT_FOUND: throw std::runtime_error("the server is gone");
-    default: ipc::throw_error(what, got.error);
+    default: break;
     }
+    if (ipc::is_disconnected(result.error) || result.error == ERROR_BAD_PIPE) {
+        throw std::runtime_error("the server closed the connection");
+    }
+    ipc::throw_error(call, result.error);
 }
 
-std::string ask(const connection& to, const std::string& request, std::string_view reply) {
-    const outcome got = transact(to, request, room);
-    expect("TransactNamedPipe", got, ERROR_SUCCESS, reply);
-    return got.reply;
+std::string ask(connection& server, const std::string& request, std::string_view reply) {
+    const outcome result = transact(server, request, reply_bytes);
+    expect("TransactNamedPipe", result, ERROR_SUCCESS, reply);
+    return result.reply;
 }
 
-std::string ask(const std::wstring& name, const std::string& request, std::string_view reply) {
-    const outcome got = call_within_limit(name, request, room);
-    expect("CallNamedPipeW", got, ERROR_SUCCESS, reply);
-    return got.reply;
+std::string ask(const std::wstring& name, const std::string& request, std::string_view reply,
+                DWORD limit_ms) {
+    const outcome result = call_when_free(name, request, reply_bytes, limit_ms);
+    expect("CallNamedPipeW", result, ERROR_SUCCESS, reply);
+    return result.reply;
 }
 
-void show_kept_connection(const connection& to) {
-    ipc::print_line("B: TransactNamedPipe: {}", ask(to, "one", "ONE"));
-    ipc::print_line("B: TransactNamedPipe, the same connection: {}", ask(to, "two", "TWO"));
+void show_kept_connection(connection& server) {
+    ipc::print_line("B: TransactNamedPipe: {}", ask(server, "one", "ONE"));
+    ipc::print_line("B: TransactNamedPipe, the same connection: {}", ask(server, "two", "TWO"));
 
     // ANCHOR: more_data
-    outcome got = transact(to, "a long reply", small_room);
-    expect("TransactNamedPipe", got, ERROR_MORE_DATA, "A LONG R");
-    ipc::print_line("B: TransactNamedPipe, 8 bytes of room: {}, ERROR_MORE_DATA", got.reply);
-    expect("TransactNamedPipe", transact(to, "too early", room), ERROR_PIPE_BUSY);
+    outcome result = transact(server, "a long reply", few_bytes);
+    expect("TransactNamedPipe", result, ERROR_MORE_DATA, "A LONG R");
+    ipc::print_line("B: TransactNamedPipe, a buffer of 8 bytes: {}, ERROR_MORE_DATA", result.reply);
+    expect("TransactNamedPipe", transact(server, "too early", reply_bytes), ERROR_PIPE_BUSY);
     ipc::print_line("B: TransactNamedPipe with the rest unread: ERROR_PIPE_BUSY");
-    got = read_rest(to, room);
-    expect("ReadFile", got, ERROR_SUCCESS, "EPLY");
-    ipc::print_line("B: ReadFile, the rest: {}", got.reply);
+    result = read_rest(server);
+    expect("ReadFile", result, ERROR_SUCCESS, "EPLY");
+    ipc::print_line("B: ReadFile, the rest: {}", result.reply);
     // ANCHOR_END: more_data
 
-    set_read_mode(to.pipe.get(), PIPE_READMODE_BYTE); // as every client begins
-    expect("TransactNamedPipe", transact(to, "unsent", room), ERROR_BAD_PIPE);
+    set_read_mode(server.pipe.get(), PIPE_READMODE_BYTE);
+    expect("TransactNamedPipe", transact(server, "unsent", reply_bytes), ERROR_BAD_PIPE);
     ipc::print_line("B: TransactNamedPipe in byte read mode: ERROR_BAD_PIPE");
-    set_read_mode(to.pipe.get(), PIPE_READMODE_MESSAGE);
-    ipc::print_line("B: TransactNamedPipe in message read mode: {}", ask(to, "three", "THREE"));
+    set_read_mode(server.pipe.get(), PIPE_READMODE_MESSAGE);
+    ipc::print_line("B: TransactNamedPipe in message read mode: {}", ask(server, "three", "THREE"));
 }
 
-// While B itself has the server's only instance.
-void show_busy(const std::wstring& name) {
-    const ipc::unique_handle second = open_pipe(name);
-    const DWORD error = second ? ERROR_SUCCESS : GetLastError();
-    expect("CreateFileW", {error, {}}, ERROR_PIPE_BUSY);
-    ipc::print_line("B: CreateFileW for a second connection: ERROR_PIPE_BUSY");
-    const std::pair<DWORD, const char*> waits[] = {{NMPWAIT_NOWAIT, "NMPWAIT_NOWAIT"},
-                                                   {100 /* ms */, "a wait of 100 ms"}};
-    for (const auto& [wait_ms, text] : waits) {
-        outcome got;
-        {
-            const call_limit limit(answer_limit_ms); // should another instance come from somewhere
-            got = call(name, "unsent", room, wait_ms);
-        }
-        expect("CallNamedPipeW", got, no_free_instance(got.error) ? got.error : ERROR_PIPE_BUSY);
-        ipc::print_line("B: CallNamedPipeW with {}: no free instance", text);
-    }
+// Call this while B itself has the server's only instance.
+void show_busy_server(const std::wstring& name, DWORD limit_ms) {
+    const outcome result = call(name, "unsent", reply_bytes, 100 /* ms */, limit_ms);
+    expect("CallNamedPipeW", result,
+           no_free_instance(result.error) ? result.error : ERROR_PIPE_BUSY);
+    ipc::print_line("B: CallNamedPipeW with a wait of 100 ms: no free instance");
 }
 
-void show_calls(const std::wstring& name) {
-    for (const auto& [request, reply] : {std::pair{"four", "FOUR"}, std::pair{"five", "FIVE"}}) {
-        ipc::print_line("B: CallNamedPipeW: {}", ask(name, request, reply));
-    }
-    const outcome got = call_within_limit(name, "a long reply", small_room);
-    expect("CallNamedPipeW", got, ERROR_MORE_DATA, "A LONG R");
-    ipc::print_line("B: CallNamedPipeW, 8 bytes of room: {}, ERROR_MORE_DATA, the rest is lost",
-                    got.reply);
-}
-
-template <typename Ask> std::uint64_t nanoseconds_each(std::uint64_t times, Ask ask_once) {
-    std::uint64_t asked = 0;
-    const auto start = std::chrono::steady_clock::now();
-    do {
-        ask_once();
-    } while (++asked < times);
-    const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
-    return static_cast<std::uint64_t>(took.count()) / asked;
-}
-
-void measure(const std::wstring& name, std::uint64_t times) {
-    const std::string request(64, 'x');
-    const std::string reply(64, 'X');
-    connection to = connect(name);
-    const std::uint64_t kept_ns = nanoseconds_each(times, [&] { ask(to, request, reply); });
-    to.pipe.reset(); // or the calls would wait for it
-    std::uint64_t call_ns = 0;
-    {
-        const call_limit limit(measure_limit_ms); // one for all: it has a cost of its own
-        call_ns = nanoseconds_each(times, [&] {
-            expect("CallNamedPipeW", call_when_free(name, request, room), ERROR_SUCCESS, reply);
-        });
-    }
-    ipc::print_line("B: {} requests of 64 bytes each way", times);
-    ipc::print_line("B: TransactNamedPipe on a kept connection: {} us each", kept_ns / 1000);
-    ipc::print_line("B: CallNamedPipeW: {} us each, {}.{} times as much", call_ns / 1000,
-                    call_ns / kept_ns, call_ns * 10 / kept_ns % 10);
+void show_calls(const std::wstring& name, DWORD limit_ms) {
+    ipc::print_line("B: CallNamedPipeW: {}", ask(name, "four", "FOUR", limit_ms));
+    ipc::print_line("B: CallNamedPipeW: {}", ask(name, "five", "FIVE", limit_ms));
+    const outcome result = call_when_free(name, "a long reply", few_bytes, limit_ms);
+    expect("CallNamedPipeW", result, ERROR_MORE_DATA, "A LONG R");
+    ipc::print_line("B: CallNamedPipeW, a buffer of 8 bytes: {}, ERROR_MORE_DATA, the rest is lost",
+                    result.reply);
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::uint64_t times = 0;
+    ipc::time_limit limit{10'000};
     std::wstring suffix;
-    ipc::parse_arguments(argc, argv, usage, {{L"--time", &times}, {L"--name", &suffix}});
-    if (times > 10'000) {
-        throw ipc::usage_error("--time needs at most 10000; usage: processB --time N");
-    }
+    ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
     const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
-    if (times > 0) {
-        measure(name, times);
-        return 0;
-    }
     {
-        const connection to = connect(name);
-        show_kept_connection(to);
-        show_busy(name);
+        connection server{connect(name, limit.ms), limit.ms};
+        show_kept_connection(server);
+        show_busy_server(name, limit.ms);
     } // leaves: now the server can take the next client
-    show_calls(name);
+    show_calls(name, limit.ms);
     return 0;
 } catch (...) {
     return ipc::report_exception("B");
