@@ -422,10 +422,10 @@ TEST_CASE("Thousands of clients that connect and leave cost neither handles nor 
     connect_and_leave(500);
     const DWORD handles = ipc::test::handle_count(server.a.process());
     const std::uint64_t memory = ipc::test::memory_bytes(server.a.process());
-    connect_and_leave(4'000);
-    CHECK(ipc::test::handle_count(server.a.process()) <= handles + 10); // some are just leaving
-    CHECK(ipc::test::memory_bytes(server.a.process()) < memory + ipc::test::mebibyte / 2);
-    CHECK(server.printed("A: a client left; requests answered: 0\n", 4'500) == 4'500);
+    connect_and_leave(2'000);
+    CHECK(server.printed("A: a client left; requests answered: 0\n", 2'500) == 2'500);
+    CHECK(ipc::test::handle_count(server.a.process()) <= handles + 10);
+    CHECK(ipc::test::memory_bytes(server.a.process()) < memory + ipc::test::mebibyte / 4);
     server.stop();
 }
 
@@ -448,7 +448,7 @@ TEST_CASE("Clients that once sent 1 MiB do not keep the memory") {
 
 TEST_CASE("Connected clients cost the server little memory, and later clients use it again") {
     running_server server;
-    const auto n = static_cast<std::size_t>(std::min(ipc::test::tested.held, 1000));
+    const auto n = static_cast<std::size_t>(std::min(ipc::test::tested.held, 300));
     const std::uint64_t empty = ipc::test::memory_bytes(server.a.process());
     std::vector<std::uint64_t> full; // with n clients connected
     for (std::size_t round = 1; round <= 4; ++round) {
@@ -464,7 +464,8 @@ TEST_CASE("Connected clients cost the server little memory, and later clients us
     CAPTURE(empty, full);
     const std::uint64_t clients_bytes = n * ipc::test::tested.idle_client_bytes;
     CHECK(*std::ranges::max_element(full) < empty + clients_bytes + ipc::test::mebibyte);
-    CHECK(full[3] < full[2] + ipc::test::mebibyte / 4); // the heap may take some rounds to settle
+    // The heap may take two rounds to settle. After that it does not grow any more.
+    CHECK(full[3] < full[2] + full[2] / 64 + ipc::test::mebibyte / 8);
 }
 
 TEST_CASE("Busy clients do not starve the others", "[several]") {
