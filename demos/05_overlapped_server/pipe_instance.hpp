@@ -33,9 +33,9 @@ struct pipe_instance {
     pipe_instance(const pipe_instance&) = delete;
     pipe_instance& operator=(const pipe_instance&) = delete;
 
-    // ANCHOR: clean_up
     // Does not disconnect: a client can still read a reply that was written, and finds the end of
     // the pipe after it. DisconnectNamedPipe would throw away what the client has not read.
+    // ANCHOR: clean_up
     ~pipe_instance() {
         if (start_error == ERROR_IO_PENDING) {
             CancelIoEx(pipe.get(), &overlapped); // a request: the operation may still succeed
@@ -66,8 +66,8 @@ inline pipe_instance::pipe_instance(const std::wstring& name, DWORD first_flag)
         pipe_buffer_bytes,                        // for requests that the server has not read
         0,                                        // default time-out of WaitNamedPipeW: 50 ms
         security.get()));
+    // ANCHOR_END: create
     if (!pipe) {
         ipc::throw_create_pipe_error(name);
     }
-    // ANCHOR_END: create
 }

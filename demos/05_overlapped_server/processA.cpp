@@ -21,7 +21,6 @@ namespace {
 
 using instance_list = std::vector<std::unique_ptr<pipe_instance>>;
 
-// ANCHOR: note_start
 // Notes how the call that started an operation returned. A call that succeeded has set its event. A
 // pending one will set it. After a failure only this function sets the event. So the wait returns
 // for each operation, and the clients are served in turn.
@@ -33,7 +32,6 @@ void note_start(pipe_instance& instance, operation started, BOOL done) {
     instance.current = started;
     instance.start_ms = GetTickCount64();
 }
-// ANCHOR_END: note_start
 
 void start_connect(pipe_instance& instance) {
     const BOOL done = ConnectNamedPipe(instance.pipe.get(), &instance.overlapped);
@@ -85,7 +83,6 @@ ipc::call_result collect_result(pipe_instance& client) {
     return result;
 }
 
-// ANCHOR: handle_completion
 // The event of this instance is set: starts the next operation. Returns whether a client has gone.
 bool handle_completion(pipe_instance& client) {
     const ipc::call_result result = collect_result(client);
@@ -112,7 +109,6 @@ bool handle_completion(pipe_instance& client) {
     disconnect_client(client, result.error);
     return true;
 }
-// ANCHOR_END: handle_completion
 
 // Cancels each operation of a client that has exceeded the limit. Returns how long the next wait may
 // last, until the limit of another client.
@@ -139,11 +135,13 @@ std::uint64_t serve_clients(instance_list& instances, const ipc::server_options&
     for (const auto& instance : instances) {
         events.push_back(instance->event.get());
     }
-    // ANCHOR: wait
     while (options.clients == 0 || served < options.clients) {
+        // ANCHOR: wait
         const DWORD wait_ms = cancel_overdue(instances, options.idle_limit.ms);
         const DWORD ready = WaitForMultipleObjects(static_cast<DWORD>(events.size()), events.data(),
-                                                   FALSE /* any */, wait_ms);
+                                                   FALSE, // one of them is enough
+                                                   wait_ms);
+        // ANCHOR_END: wait
         if (ready == WAIT_OBJECT_0) {
             break; // Ctrl+C
         }
@@ -157,7 +155,6 @@ std::uint64_t serve_clients(instance_list& instances, const ipc::server_options&
             ipc::throw_last_error("WaitForMultipleObjects");
         }
     }
-    // ANCHOR_END: wait
     return served;
 }
 

@@ -30,7 +30,6 @@ void start_limit(session& client) {
     client.end_ms = client.limit_ms == INFINITE ? no_limit_ms : GetTickCount64() + client.limit_ms;
 }
 
-// ANCHOR: serve
 // Reads one message, in as many pieces as it takes. Returns the error of the last read.
 DWORD read_message(session& client, ipc::message_buffer& buffer) {
     for (;;) {
@@ -47,6 +46,7 @@ DWORD read_message(session& client, ipc::message_buffer& buffer) {
 }
 
 // Returns the error that ended the connection.
+// ANCHOR: serve
 DWORD serve_client(session& client) {
     ipc::message_buffer buffer(protocol::max_message_bytes);
     while (!client.stopping) {

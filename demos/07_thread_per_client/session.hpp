@@ -40,10 +40,10 @@ struct session {
     session(const session&) = delete;
     session& operator=(const session&) = delete;
 
-    // ANCHOR: stop
     // CancelSynchronousIo cancels the call in which the thread waits now. It misses a thread that is
     // between two calls, which may then block in the next one. So it is retried until the thread
     // ends. The pipe is closed, not disconnected: a client can still read the reply it has.
+    // ANCHOR: stop
     ~session() {
         stopping = true;
         do {
@@ -75,8 +75,12 @@ inline session::session(const std::wstring& name, DWORD first_flag, HANDLE chang
     }
     // Not CreateThread: the thread uses the C++ runtime. Not std::thread: the C++ standard does not
     // promise that its native handle is the HANDLE that CancelSynchronousIo needs.
-    thread.reset(reinterpret_cast<HANDLE>(_beginthreadex(
-        nullptr, stack_bytes, serve_session, this, STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr)));
+    // ANCHOR: start_thread
+    const uintptr_t started = _beginthreadex(nullptr, // default security: for the current user
+                                             stack_bytes, serve_session, this /* its argument */,
+                                             STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr);
+    // ANCHOR_END: start_thread
+    thread.reset(reinterpret_cast<HANDLE>(started));
     if (!thread) {
         ipc::throw_last_error("_beginthreadex");
     }
