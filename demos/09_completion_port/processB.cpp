@@ -1,13 +1,16 @@
 // Demo 09, process B: a client that sends requests and prints the replies.
 //
-// B connects to the pipe of process A, or of another server with the same protocol, and sends one
-// request after the other: its arguments, or the lines of a file. Its reads and writes are
-// overlapped too: so their wait has a limit, which a blocking ReadFile cannot have.
+// B connects to the pipe of process A and sends its requests, one after the other: its arguments,
+// or the lines of a file. A blocking ReadFile has no time limit, so B makes overlapped calls and
+// waits for each of them with a limit.
 //
-// Run: processB [--in FILE] [--out FILE] [--pipe NAME] [--name SUFFIX] [REQUEST...]
+// Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX] [REQUEST...]
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
@@ -15,139 +18,99 @@
 
 #include <filesystem>
 #include <fstream>
-#include <functional>
+#include <span>
 #include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace {
 
 constexpr auto usage =
-    "processB [--in FILE] [--out FILE] [--pipe NAME] [--name SUFFIX] [REQUEST...]\n"
-    "  --in FILE      send the lines of FILE instead of REQUESTs (default: three requests)\n"
-    "  --out FILE     write each reply and a line feed to FILE instead of printing it\n"
-    "  --pipe NAME    the server's pipe (default: that of processA beside this program)\n"
-    "  --name SUFFIX  appended to the pipe's name, as with processA";
-constexpr ULONGLONG connect_limit_ms = 10'000;
-constexpr DWORD retry_ms = 20;
-constexpr DWORD answer_limit_ms = 20'000; // for the server to take a request, and to reply
-constexpr DWORD longest_line = 2 * protocol::max_message_bytes; // too long: A will say so
+    "processB [--in FILE] [--limit SECONDS] [--name SUFFIX] [REQUEST...]\n"
+    "  --in FILE        send the lines of FILE instead of REQUESTs (default: three requests)\n"
+    "  --limit SECONDS  how long each wait for the server may last (default: 10; 0: no limit)\n"
+    "  --name SUFFIX    appended to the pipe's name, as with processA";
+constexpr ipc::time_limit default_limit{10'000};
 
-ipc::unique_handle connect(const std::wstring& name) {
-    const ULONGLONG end_ms = GetTickCount64() + connect_limit_ms;
-    for (;;) {
-        ipc::unique_handle pipe(CreateFileW(
-            name.c_str(), GENERIC_READ | GENERIC_WRITE, 0 /* not shared */, nullptr, OPEN_EXISTING,
-            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
-        const DWORD error = pipe ? ERROR_SUCCESS : GetLastError();
-        const ULONGLONG now_ms = GetTickCount64();
-        if (error == ERROR_SUCCESS) {
-            DWORD mode = PIPE_READMODE_MESSAGE; // a client begins in byte read mode
-            if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
-                ipc::throw_last_error("SetNamedPipeHandleState");
-            }
-            return pipe;
-        }
-        if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
-            ipc::throw_error("CreateFileW", error);
-        } else if (now_ms >= end_ms) {
-            const char* why = error == ERROR_PIPE_BUSY ? "the server has no free instance: "
-                                                       : "no server, start processA first: ";
-            throw std::runtime_error(why + ipc::to_utf8(name));
-        } else if (error == ERROR_FILE_NOT_FOUND) {
-            Sleep(retry_ms); // there is nothing to wait for that tells of a new pipe name
-        } else { // all instances are busy; whether one was free in time, CreateFileW will tell
-            WaitNamedPipeW(name.c_str(), static_cast<DWORD>(end_ms - now_ms));
-        }
-    }
-}
-
-// Waits for what WriteFile or ReadFile has begun; returns the bytes.
-DWORD finish(HANDLE pipe, OVERLAPPED& operation, const char* call, BOOL done) {
-    DWORD error = done ? ERROR_SUCCESS : GetLastError();
-    DWORD bytes = 0;
-    if (error == ERROR_SUCCESS || error == ERROR_IO_PENDING) {
-        done = GetOverlappedResultEx(pipe, &operation, &bytes, answer_limit_ms, FALSE);
-        error = done ? ERROR_SUCCESS : GetLastError();
-    }
+[[noreturn]] void throw_failure(const char* call, DWORD error) {
     if (error == WAIT_TIMEOUT) {
-        CancelIoEx(pipe, &operation);
-        GetOverlappedResult(pipe, &operation, &bytes, TRUE); // until the kernel leaves the buffer
         throw std::runtime_error("the server did not answer in time");
     }
-    if (error == ERROR_BROKEN_PIPE || error == ERROR_NO_DATA || error == ERROR_PIPE_NOT_CONNECTED) {
+    if (error == ERROR_MORE_DATA) {
+        throw std::runtime_error("the reply is longer than the protocol allows");
+    }
+    if (ipc::is_disconnected(error)) {
         throw std::runtime_error("the server closed the connection");
     }
-    if (error != ERROR_SUCCESS) {
-        ipc::throw_error(call, error); // ERROR_MORE_DATA too: the reply is longer than allowed
-    }
-    return bytes;
+    ipc::throw_error(call, error);
 }
 
-std::string_view ask(HANDLE pipe, std::string_view request, std::span<char> reply) {
-    OVERLAPPED operation{}; // no event: with one operation at a time the pipe handle is signalled
+// Sends one request and returns the reply, which is in the buffer.
+std::string_view ask(HANDLE pipe, std::string_view request, std::span<char> buffer,
+                     DWORD limit_ms) {
+    if (request.size() > protocol::max_message_bytes) {
+        throw std::runtime_error("a request is longer than the protocol allows");
+    }
+    ipc::overlapped_call call(pipe);
     const auto request_bytes = static_cast<DWORD>(request.size());
-    const auto reply_bytes = static_cast<DWORD>(reply.size());
-    finish(pipe, operation, "WriteFile",
-           WriteFile(pipe, request.data(), request_bytes, nullptr, &operation));
-    const DWORD bytes = finish(pipe, operation, "ReadFile",
-                               ReadFile(pipe, reply.data(), reply_bytes, nullptr, &operation));
-    return {reply.data(), bytes};
-}
-
-void write_reply(std::ofstream& file, std::string_view reply) {
-    if (!file.is_open()) {
-        ipc::line_splitter screen([](std::string_view line) { ipc::print_line("B: {}", line); });
-        screen.write(reply);
-        screen.write("\n");
-    } else if (!(file << reply << '\n' << std::flush)) {
-        throw std::runtime_error("cannot write the output file");
+    BOOL done = WriteFile(pipe, request.data(), request_bytes, nullptr, call.get());
+    const ipc::call_result write = call.wait(done, limit_ms);
+    if (write.error != ERROR_SUCCESS) {
+        throw_failure("WriteFile", write.error);
     }
-}
-
-// Bytes after the last line feed are a line, too.
-void for_each_line(const std::wstring& path, const std::function<void(std::string_view)>& take) {
-    std::ifstream file(std::filesystem::path(path), std::ios::binary);
-    std::vector<char> line(longest_line + 1);
-    while (file.getline(line.data(), static_cast<std::streamsize>(line.size()))) {
-        const auto bytes = static_cast<std::size_t>(file.gcount()) - (file.eof() ? 0 : 1);
-        take({line.data(), bytes});
+    const auto buffer_bytes = static_cast<DWORD>(buffer.size());
+    done = ReadFile(pipe, buffer.data(), buffer_bytes, nullptr, call.get());
+    const ipc::call_result read = call.wait(done, limit_ms);
+    if (read.error != ERROR_SUCCESS) {
+        throw_failure("ReadFile", read.error);
     }
-    if (!file.eof()) {
-        throw std::runtime_error("cannot read, or has a line over 2 MiB: " + ipc::to_utf8(path));
-    }
+    return {buffer.data(), read.bytes};
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
     std::wstring in;
-    std::wstring out;
-    std::wstring pipe_name = protocol::pipe_name;
     std::wstring suffix;
+    ipc::time_limit limit = default_limit;
     std::vector<std::wstring> requests;
-    ipc::parse_arguments(
-        argc, argv, usage,
-        {{L"--in", &in}, {L"--out", &out}, {L"--pipe", &pipe_name}, {L"--name", &suffix}},
-        &requests);
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--in", &in}, {L"--limit", &limit}, {L"--name", &suffix}}, &requests);
     if (!in.empty() && !requests.empty()) {
         throw ipc::usage_error("--in or REQUEST, not both; usage: processB --in FILE");
     }
     if (in.empty() && requests.empty()) {
         requests = {L"hello", L"ASCII letters only: Gr\u00FC\u00DFe", L"goodbye"};
     }
-    std::ofstream file;
-    if (!out.empty() && (file.open(std::filesystem::path(out), std::ios::binary), !file)) {
-        throw std::runtime_error("cannot create " + ipc::to_utf8(out));
+    std::ifstream file;
+    if (!in.empty()) {
+        file.open(std::filesystem::path(in), std::ios::binary);
+        if (!file) {
+            throw std::runtime_error("cannot open " + ipc::to_utf8(in));
+        }
     }
-    const ipc::unique_handle pipe = connect(ipc::object_name(pipe_name, suffix));
+    const ipc::unique_handle pipe =
+        ipc::connect_to_pipe(ipc::object_name(protocol::pipe_name, suffix),
+                             GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED, limit.ms);
+    DWORD mode = PIPE_READMODE_MESSAGE; // a client's handle starts in byte read mode
+    if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
+        throw_failure("SetNamedPipeHandleState", GetLastError());
+    }
     std::vector<char> buffer(protocol::max_message_bytes);
-    const auto exchange = [&](std::string_view request) {
-        write_reply(file, ask(pipe.get(), request, buffer));
+    ipc::byte_sink screen(L"", "B: ");
+    const auto show_reply = [&](std::string_view request) {
+        screen.write(ask(pipe.get(), request, buffer, limit.ms));
+        screen.write("\n");
     };
     for (const std::wstring& request : requests) {
-        exchange(ipc::to_utf8(request));
+        show_reply(ipc::to_utf8(request));
     }
-    if (!in.empty()) {
-        for_each_line(in, exchange);
+    for (std::string line; std::getline(file, line);) {
+        show_reply(line);
+    }
+    if (file.bad()) {
+        throw std::runtime_error("cannot read " + ipc::to_utf8(in));
     }
     return 0;
 } catch (...) {
