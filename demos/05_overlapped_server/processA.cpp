@@ -1,134 +1,180 @@
 // Demo 05, process A: one thread serves many clients with overlapped I/O.
 //
-// A creates all instances of a message pipe and begins an operation on each of them: connect, then
-// read, write, read, write, ... One call waits for all of them and for Ctrl+C. Each B is a client:
-// it sends requests and gets them back in upper case.
+// A creates all instances of a message pipe and starts an operation on each of them: connect, then
+// read, reply, read, reply, ... One call waits for the events of all instances and for Ctrl+C.
+// Each B is a client: it sends requests and gets them back in upper case.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
+#include "common/overlapped.hpp"
 #include "common/server_options.hpp"
 #include "common/stop.hpp"
-#include "instance.hpp"
-#include "protocol.hpp"
+#include "common/text.hpp"
+#include "pipe_instance.hpp"
 
 #include <algorithm>
 #include <memory>
+#include <span>
+#include <vector>
 
 namespace {
 
-// WaitForMultipleObjects takes 64 objects: these, the stop event, and one for what you will add.
-constexpr DWORD instance_count = MAXIMUM_WAIT_OBJECTS - 2;
+using instance_list = std::vector<std::unique_ptr<pipe_instance>>;
 
-struct server {
-    std::uint64_t idle_limit_ms = 0;
-    std::uint64_t served = 0;
-    std::vector<std::unique_ptr<instance>> queue; // whose turn was last stands last
-};
+// Notes how the call that started an operation returned. A call that succeeded has set its event. A
+// pending one will set it. After a failure only this function sets the event. So the wait returns
+// for each operation, and the clients are served in turn.
+void note_start(pipe_instance& instance, operation started, BOOL done) {
+    instance.start_error = done ? ERROR_SUCCESS : GetLastError();
+    if (instance.start_error != ERROR_SUCCESS && instance.start_error != ERROR_IO_PENDING) {
+        SetEvent(instance.event.get());
+    }
+    instance.current = started;
+    instance.start_ms = GetTickCount64();
+}
 
-// Nothing is pending on the instance: lets it wait for the next client.
-void end_client(server& all, instance& one, DWORD error) {
-    ipc::print_client_end(error, one.answered);
-    if (!DisconnectNamedPipe(one.pipe.get())) {
+void start_connect(pipe_instance& instance) {
+    const BOOL done = ConnectNamedPipe(instance.pipe.get(), &instance.overlapped);
+    note_start(instance, operation::connect, done);
+    // ERROR_PIPE_CONNECTED: a client came before the call. ERROR_NO_DATA: it has even left again,
+    // and the first read will fail. Neither is a failure of the server.
+    const DWORD error = instance.start_error;
+    if (error != ERROR_SUCCESS && error != ERROR_IO_PENDING && error != ERROR_PIPE_CONNECTED &&
+        error != ERROR_NO_DATA) {
+        ipc::throw_error("ConnectNamedPipe", error);
+    }
+}
+
+void start_read(pipe_instance& client) {
+    const BOOL done = ReadFile(client.pipe.get(), client.buffer.free_space(),
+                               client.buffer.free_bytes(), nullptr, &client.overlapped);
+    note_start(client, operation::read, done);
+}
+
+void start_reply(pipe_instance& client) {
+    const std::span<char> message = client.buffer.message();
+    protocol::make_reply(message);
+    const auto bytes = static_cast<DWORD>(message.size());
+    const BOOL done =
+        WriteFile(client.pipe.get(), message.data(), bytes, nullptr, &client.overlapped);
+    note_start(client, operation::reply, done);
+}
+
+// Nothing is pending on the instance: ends the connection and waits for the next client.
+void disconnect_client(pipe_instance& client, DWORD error) {
+    ipc::print_client_end(error, client.answered);
+    if (!DisconnectNamedPipe(client.pipe.get())) {
         ipc::throw_last_error("DisconnectNamedPipe");
     }
-    clear_message(one);
-    one.answered = 0;
-    ++all.served;
-    begin_connect(one);
+    client.buffer.clear();
+    client.answered = 0;
+    start_connect(client);
 }
 
-void on_read(server& all, instance& one, DWORD error, DWORD bytes) {
-    one.used += bytes;
-    if (error == ERROR_SUCCESS) {
-        begin_reply(one);
-    } else if (error == ERROR_MORE_DATA && one.used < protocol::max_message_bytes) {
-        one.message.resize(one.message.size() * 2); // it was full: the rest goes behind
-        begin_read(one);
-    } else {
-        end_client(all, one, error);
+// Returns the error and the bytes of the operation, which is complete.
+ipc::call_result collect_result(pipe_instance& client) {
+    ipc::call_result result{client.start_error, 0};
+    if (result.error == ERROR_SUCCESS || result.error == ERROR_IO_PENDING ||
+        result.error == ERROR_MORE_DATA) { // any other error is the whole result
+        const BOOL good =
+            GetOverlappedResult(client.pipe.get(), &client.overlapped, &result.bytes, FALSE);
+        result.error = good ? ERROR_SUCCESS : GetLastError();
     }
+    return result;
 }
 
-void on_written(server& all, instance& one, DWORD error) {
-    if (error != ERROR_SUCCESS) {
-        return end_client(all, one, error);
+// The event of this instance is set: starts the next operation. Returns whether a client has gone.
+bool handle_completion(pipe_instance& client) {
+    const ipc::call_result result = collect_result(client);
+    if (client.current == operation::connect) {
+        start_read(client);
+        return false;
     }
-    ++one.answered;
-    clear_message(one);
-    begin_read(one);
+    if (client.current == operation::read) {
+        client.buffer.add(result.bytes);
+        if (result.error == ERROR_SUCCESS) {
+            start_reply(client);
+            return false;
+        }
+        if (result.error == ERROR_MORE_DATA && client.buffer.grow()) {
+            start_read(client); // the rest of the message
+            return false;
+        }
+    } else if (result.error == ERROR_SUCCESS) {
+        ++client.answered;
+        client.buffer.clear();
+        start_read(client);
+        return false;
+    }
+    disconnect_client(client, result.error);
+    return true;
 }
 
-// ANCHOR: advance
-// The event of this instance is set: looks what came of its operation and begins the next one.
-void advance(server& all, instance& one) {
-    DWORD bytes = 0;
-    DWORD error = one.began; // of a call that failed at once there is nothing else to ask for
-    if (error == ERROR_SUCCESS || error == ERROR_IO_PENDING || error == ERROR_MORE_DATA) {
-        const BOOL good = GetOverlappedResult(one.pipe.get(), &one.operation, &bytes, FALSE);
-        error = good ? ERROR_SUCCESS : GetLastError();
-    }
-    switch (one.doing) {
-    case step::connecting: return begin_read(one); // if the client has left again, this will tell
-    case step::reading: return on_read(all, one, error, bytes);
-    case step::writing: return on_written(all, one, error);
-    }
-}
-// ANCHOR_END: advance
-
-// Cancels what takes too long; returns how long the wait may last for the others.
-DWORD cancel_overdue(const server& all) {
-    const ULONGLONG now_ms = GetTickCount64();
-    DWORD wait_ms = INFINITE; // with no client there: the next one or Ctrl+C ends the wait
-    for (const auto& one : all.queue) {
-        const ULONGLONG end_ms = one->since_ms + all.idle_limit_ms;
-        if (one->doing != step::connecting && end_ms > now_ms) {
-            wait_ms = std::min(wait_ms, static_cast<DWORD>(end_ms - now_ms));
-        } else if (one->doing != step::connecting) {
-            CancelIoEx(one->pipe.get(), &one->operation); // its event is set then, or was already
+// Cancels each operation of a client that has exceeded the limit. Returns how long the next wait may
+// last, until the limit of another client.
+DWORD cancel_overdue(const instance_list& instances, DWORD limit_ms) {
+    DWORD wait_ms = INFINITE; // if no client is connected, the next one or Ctrl+C ends the wait
+    for (const auto& client : instances) {
+        const ULONGLONG elapsed_ms = GetTickCount64() - client->start_ms;
+        if (client->current == operation::connect || limit_ms == INFINITE) {
+            continue;
+        }
+        if (elapsed_ms < limit_ms) {
+            wait_ms = std::min(wait_ms, limit_ms - static_cast<DWORD>(elapsed_ms));
+        } else {
+            CancelIoEx(client->pipe.get(), &client->overlapped); // this sets its event
         }
     }
     return wait_ms;
 }
 
-void serve(server& all, std::uint64_t clients) {
+// Returns the number of clients that were served.
+std::uint64_t serve_clients(instance_list& instances, const ipc::server_options& options) {
+    std::uint64_t served = 0;
     std::vector<HANDLE> events = {ipc::ctrl_c_event()};
-    for (const auto& one : all.queue) {
-        events.push_back(one->event.get());
+    for (const auto& instance : instances) {
+        events.push_back(instance->event.get());
     }
-    // ANCHOR: wait
-    while (clients == 0 || all.served < clients) {
-        const DWORD i = WaitForMultipleObjects(static_cast<DWORD>(events.size()), events.data(),
-                                               FALSE /* any */, cancel_overdue(all));
-        if (i == WAIT_OBJECT_0) {
-            return; // Ctrl+C
+    while (options.clients == 0 || served < options.clients) {
+        // ANCHOR: wait
+        const DWORD wait_ms = cancel_overdue(instances, options.idle_limit.ms);
+        const DWORD ready = WaitForMultipleObjects(static_cast<DWORD>(events.size()), events.data(),
+                                                   FALSE, // one of them is enough
+                                                   wait_ms);
+        // ANCHOR_END: wait
+        if (ready == WAIT_OBJECT_0) {
+            break; // Ctrl+C
         }
-        if (i < events.size()) {
-            advance(all, *all.queue[i - 1]);
-            // The lowest index wins: without a new order, busy clients would starve the others.
-            std::rotate(events.begin() + i, events.begin() + i + 1, events.end());
-            std::rotate(all.queue.begin() + i - 1, all.queue.begin() + i, all.queue.end());
-        } else if (i != WAIT_TIMEOUT) {
+        if (ready < events.size()) {
+            served += handle_completion(*instances[ready - 1]);
+            // The wait returns the lowest index that is ready. The client served last moves to the
+            // end, or busy clients would starve the others.
+            std::rotate(events.begin() + ready, events.begin() + ready + 1, events.end());
+            std::rotate(instances.begin() + ready - 1, instances.begin() + ready, instances.end());
+        } else if (ready != WAIT_TIMEOUT) {
             ipc::throw_last_error("WaitForMultipleObjects");
         }
     }
-    // ANCHOR_END: wait
+    return served;
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
-    ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
-    server all{.idle_limit_ms = options.idle_limit.ms, .served = 0, .queue = {}};
+    ipc::ctrl_c_event(); // from here on Ctrl+C sets this event and does not end the program
     const std::wstring name = ipc::object_name(protocol::pipe_name, options.suffix);
-    for (DWORD i = 0; i < instance_count; ++i) {
-        all.queue.push_back(std::make_unique<instance>(name, i == 0, instance_count));
-        begin_connect(*all.queue.back());
+    instance_list instances;
+    DWORD first_flag = FILE_FLAG_FIRST_PIPE_INSTANCE; // fails if another server has the name
+    while (instances.size() < instance_count) {
+        instances.push_back(std::make_unique<pipe_instance>(name, first_flag));
+        start_connect(*instances.back());
+        first_flag = 0;
     }
     ipc::print_line("A: {} instances wait for clients", instance_count);
-    serve(all, options.clients);
-    all.queue.clear(); // cancels what is pending; clients that are still there learn it
-    ipc::print_line("A: the end; clients served: {}", all.served);
+    const std::uint64_t served = serve_clients(instances, options);
+    instances.clear(); // cancels what is pending, and closes all instances
+    ipc::print_line("A: the end; clients served: {}", served);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

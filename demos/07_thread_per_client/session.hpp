@@ -1,48 +1,87 @@
 #pragma once
 
-// One instance of the server's pipe with the thread that serves its client.
-
 #include "common/error.hpp"
+#include "common/pipe.hpp"
 #include "common/security.hpp"
-#include "common/text.hpp"
 #include "common/unique_handle.hpp"
-#include "protocol.hpp"
+
+#include <windows.h>
+
+#include <process.h>
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
-#include <stdexcept>
+#include <string>
 
-constexpr DWORD first_bytes = 4 * 1024; // the buffer of a new session, and of its pipe
-constexpr DWORD kept_bytes = 64 * 1024; // a larger one is given back after the reply
+constexpr DWORD pipe_buffer_bytes = 4 * 1024;
+constexpr unsigned stack_bytes = 256 * 1024; // the default is 1 MiB (MSVC) or 2 MiB (MinGW-w64)
+constexpr DWORD cancel_again_ms = 10;
 constexpr ULONGLONG no_limit_ms = ~0ULL;
 
-struct server;
+unsigned __stdcall serve_session(void* argument); // what the thread does: see processA.cpp
 
+// One instance of the server's pipe, with the thread that serves its client. The main thread creates
+// and destroys it; the destructor waits for the thread.
 struct session {
-    server& all;
+    HANDLE changed; // the main thread's event: connected or ended is new
+    DWORD limit_ms;
     ipc::unique_handle pipe;
     ipc::unique_handle thread;
-    std::atomic<ULONGLONG> end_ms{no_limit_ms}; // when the call under way has taken too long
-    std::atomic<bool> ended{false};             // from then on the thread touches nothing here
-    DWORD error = ERROR_SUCCESS;                // that ended the connection
+    std::atomic<bool> connected = false;
+    std::atomic<bool> stopping = false;
+    std::atomic<bool> ended = false;
+    std::atomic<ULONGLONG> end_ms = no_limit_ms; // when the thread's current call is overdue
     std::uint64_t answered = 0;
+    DWORD error = ERROR_SUCCESS; // why the connection ended
     std::exception_ptr failure;
 
-    session(server& owner, const std::wstring& name, bool first);
+    session(const std::wstring& name, DWORD first_flag, HANDLE changed_event, DWORD limit);
+    session(const session&) = delete;
+    session& operator=(const session&) = delete;
+
+    // CancelSynchronousIo cancels the call in which the thread waits now. It misses a thread that is
+    // between two calls, which may then block in the next one. So it is retried until the thread
+    // ends. The pipe is closed, not disconnected: a client can still read the reply it has.
+    // ANCHOR: stop
+    ~session() {
+        stopping = true;
+        do {
+            CancelSynchronousIo(thread.get());
+        } while (WaitForSingleObject(thread.get(), cancel_again_ms) == WAIT_TIMEOUT);
+    }
+    // ANCHOR_END: stop
 };
 
-inline session::session(server& owner, const std::wstring& name, bool first) : all(owner) {
-    ipc::user_only_security security;
+inline session::session(const std::wstring& name, DWORD first_flag, HANDLE changed_event,
+                        DWORD limit)
+    : changed(changed_event), limit_ms(limit) {
+    // ANCHOR: create
+    ipc::user_only_security security; // for the current user only
     pipe.reset(CreateNamedPipeW(
-        name.c_str(), PIPE_ACCESS_DUPLEX | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
-        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-        PIPE_UNLIMITED_INSTANCES, first_bytes, first_bytes, 0 /* default time-out */,
+        name.c_str(),
+        PIPE_ACCESS_DUPLEX | first_flag,          // FILE_FLAG_FIRST_PIPE_INSTANCE: for the first
+        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE // a WriteFile is a message, a ReadFile reads one
+            | PIPE_WAIT                           // blocking mode
+            | PIPE_REJECT_REMOTE_CLIENTS,         // for programs on this machine only
+        PIPE_UNLIMITED_INSTANCES,                 // most_clients is the limit
+        pipe_buffer_bytes,                        // for replies that the client has not read
+        pipe_buffer_bytes,                        // for requests that the server has not read
+        0,                                        // default time-out of WaitNamedPipeW: 50 ms
         security.get()));
+    // ANCHOR_END: create
     if (!pipe) {
-        const DWORD error_code = GetLastError();
-        if (error_code == ERROR_ACCESS_DENIED || error_code == ERROR_PIPE_BUSY) {
-            throw std::runtime_error("the name is taken, by another server? " + ipc::to_utf8(name));
-        }
-        ipc::throw_error("CreateNamedPipeW", error_code);
+        ipc::throw_create_pipe_error(name);
+    }
+    // Not CreateThread: the thread uses the C++ runtime. Not std::thread: the C++ standard does not
+    // promise that its native handle is the HANDLE that CancelSynchronousIo needs.
+    // ANCHOR: start_thread
+    const uintptr_t started = _beginthreadex(nullptr, // default security: for the current user
+                                             stack_bytes, serve_session, this /* its argument */,
+                                             STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr);
+    // ANCHOR_END: start_thread
+    thread.reset(reinterpret_cast<HANDLE>(started));
+    if (!thread) {
+        ipc::throw_last_error("_beginthreadex");
     }
 }

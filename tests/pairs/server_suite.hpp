@@ -1,16 +1,17 @@
 #pragma once
 
-// Test cases for every server of the protocol "one message is one request" (pair 05 and those that
-// follow it), which plays all clients itself. Included once by a pair's test program, which says
-// what there is to test:
+// Test cases for every server of the protocol "a message is a request, and its reply is a message":
+// pair 05 and those that follow it. The cases play the clients themselves. A pair's test program
+// includes this file once and describes its server:
 //
 //     const ipc::test::tested_server ipc::test::tested = {L"05_overlapped_server", ...};
 //
-// Such a server takes --clients N, --limit SECONDS and --name SUFFIX, prints its first line when
-// clients can connect, and one line for each client that is gone: "A: a client left; requests
+// Such a server takes --clients N, --limit SECONDS and --name SUFFIX. It prints its first line when
+// clients can connect, and a line for each client that has gone: "A: a client left; requests
 // answered: 2", or "A: a client was dropped, idle for too long; ...", "..., its message is too long".
 //
-// The cases tagged [several] need a server that holds several clients at the same time.
+// Tags: [several] needs a server that holds several clients at the same time, [client] needs a
+// processB that sends its arguments as requests.
 
 #include "common/text.hpp"
 #include "tests/harness/launcher.hpp"
@@ -22,7 +23,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <fstream>
+#include <future>
 #include <latch>
 #include <memory>
 #include <optional>
@@ -32,21 +35,16 @@ namespace ipc::test {
 
 struct tested_server {
     std::wstring folder;              // of the pair
-    std::wstring pipe;                // without a suffix
-    int held = 0;                     // so many clients are connected at the same time
-    std::vector<int> clients_at_once; // may be more: they wait for their turn
-    bool all_instances_made = false;  // from the start, so that nobody else can make another
-    std::size_t idle_client_bytes = 8 * 1024; // what one may cost at the most
+    std::wstring pipe;                // its name without a suffix
+    int held = 0;                     // clients that can be connected at the same time
+    std::vector<int> clients_at_once; // that the first case starts; more than held: they wait
+    bool all_instances_made = false;  // from the start: then no other program can add an instance
+    std::size_t idle_client_bytes = 8 * 1024; // the limit of what a connected client may cost
 };
 
 extern const tested_server tested;
 
 constexpr std::size_t mebibyte = 1 << 20;
-
-inline const std::wstring& client_program() { // the same client for every server
-    static const std::wstring path = program_path(L"05_overlapped_server", L"processB.exe");
-    return path;
-}
 
 inline std::size_t count(std::string_view text, std::string_view part) {
     std::size_t found = 0;
@@ -60,8 +58,8 @@ inline std::size_t count(std::string_view text, std::string_view part) {
 class running_server {
 public:
     explicit running_server(const std::vector<std::wstring>& options = {},
-                            const std::wstring& suffix = unique_suffix())
-        : pipe(tested.pipe + L"." + suffix), a(command(options, suffix)) {
+                            const std::wstring& name_suffix = unique_suffix())
+        : suffix(name_suffix), pipe(tested.pipe + L"." + suffix), a(command(options, suffix)) {
         REQUIRE(a.wait_for_output("A: "));
         REQUIRE(a.error_output().empty());
     }
@@ -75,12 +73,14 @@ public:
     }
 
     std::vector<std::wstring> client(const std::vector<std::wstring>& arguments) const {
-        std::vector<std::wstring> all = {client_program(), L"--pipe", pipe};
+        std::vector<std::wstring> all = {program_path(tested.folder, L"processB.exe"), L"--name",
+                                         suffix};
         all.insert(all.end(), arguments.begin(), arguments.end());
         return all;
     }
 
-    // How often it has printed the text, or will have within the limit if that is not often enough.
+    // Waits, within the limit, until the server has printed the text as often as expected. Returns
+    // how often it has printed the text.
     std::size_t printed(std::string_view text, std::size_t expected) {
         const ULONGLONG end = GetTickCount64() + default_limit_ms;
         while (count(a.output(), text) < expected && GetTickCount64() < end && !a.wait(10)) {}
@@ -95,11 +95,13 @@ public:
         CHECK(a.error_output().empty());
     }
 
+    const std::wstring suffix;
     const std::wstring pipe;
     program a;
 };
 
-// A client that does what no honest client would. Every call has a limit; none throws.
+// A client of which each call is a step of the test, so that it can do what no honest client would.
+// Every call has a limit, after which error() is ERROR_OPERATION_ABORTED. None throws.
 class raw_client {
 public:
     raw_client() = default;
@@ -110,7 +112,7 @@ public:
         }
     }
 
-    // Connects at once or not at all.
+    // Does not wait for a free instance.
     bool try_connect(const std::wstring& pipe) {
         handle_.reset(CreateFileW(
             pipe.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr, OPEN_EXISTING,
@@ -126,18 +128,18 @@ public:
     void close() { handle_.reset(); }
 
     bool send(std::string_view bytes, DWORD limit_ms = default_limit_ms) {
-        OVERLAPPED operation = begin();
+        OVERLAPPED operation = new_operation();
         const BOOL done = WriteFile(handle_.get(), bytes.data(), static_cast<DWORD>(bytes.size()),
                                     nullptr, &operation);
-        return finish(operation, done, limit_ms).has_value();
+        return wait_for(operation, done, limit_ms).has_value();
     }
 
     std::optional<std::string> receive(DWORD limit_ms = default_limit_ms) {
-        OVERLAPPED operation = begin();
+        OVERLAPPED operation = new_operation();
         buffer_.resize(std::max(buffer_.size(), room_));
         const BOOL done = ReadFile(handle_.get(), buffer_.data(),
                                    static_cast<DWORD>(buffer_.size()), nullptr, &operation);
-        const std::optional<DWORD> bytes = finish(operation, done, limit_ms);
+        const std::optional<DWORD> bytes = wait_for(operation, done, limit_ms);
         return bytes ? std::optional(buffer_.substr(0, *bytes)) : std::nullopt;
     }
 
@@ -154,13 +156,13 @@ public:
     }
 
 private:
-    OVERLAPPED begin() {
+    OVERLAPPED new_operation() const {
         OVERLAPPED operation{};
         operation.hEvent = event_.get();
         return operation;
     }
 
-    std::optional<DWORD> finish(OVERLAPPED& operation, BOOL done, DWORD limit_ms) {
+    std::optional<DWORD> wait_for(OVERLAPPED& operation, BOOL done, DWORD limit_ms) {
         error_ = done ? ERROR_SUCCESS : GetLastError();
         DWORD bytes = 0;
         if (error_ == ERROR_SUCCESS || error_ == ERROR_IO_PENDING) {
@@ -194,11 +196,17 @@ inline std::string random_bytes(std::size_t bytes, unsigned seed = 1) {
     return text;
 }
 
+// A client on a thread of its own: connects when an instance is free, asks once, and leaves.
+inline std::future<std::optional<std::string>> ask_when_free(const std::wstring& pipe,
+                                                             const std::string& request) {
+    return std::async(std::launch::async, [=] { return raw_client(pipe).ask(request); });
+}
+
 inline bool is_served(const std::wstring& pipe) {
     return raw_client(pipe).ask("are you there?") == "ARE YOU THERE?";
 }
 
-// A file of lines of these lengths, of any bytes but line feeds.
+// Writes a file of lines that hold any bytes but line feeds. Returns its content.
 inline std::string write_lines(const std::wstring& path, std::size_t lines, std::size_t bytes) {
     std::string content;
     for (std::size_t i = 0; i < lines; ++i) {
@@ -210,7 +218,8 @@ inline std::string write_lines(const std::wstring& path, std::size_t lines, std:
     return content;
 }
 
-// n threads, each a client that asks a few times. Returns how many got only right replies.
+// Starts n threads, each a client that asks a few times. Returns how many clients had only right
+// replies.
 inline int clients_served(const std::wstring& pipe, int n) {
     std::atomic<int> good = 0;
     std::latch all_connected(std::min(n, tested.held));
@@ -253,8 +262,8 @@ TEST_CASE("Clients at once all get their own replies") {
     server.stop();
 }
 
-TEST_CASE("The server takes so many clients, and the next one waits until one of them leaves") {
-    running_server server({L"--limit", L"60"});
+TEST_CASE("When every place is taken, the next client waits until another one leaves") {
+    running_server server({L"--limit", L"0"});
     std::vector<std::unique_ptr<raw_client>> clients;
     for (int i = 0; i < ipc::test::tested.held; ++i) {
         clients.push_back(std::make_unique<raw_client>(server.pipe));
@@ -263,11 +272,10 @@ TEST_CASE("The server takes so many clients, and the next one waits until one of
     raw_client one_more;
     CHECK_FALSE(one_more.try_connect(server.pipe));
     CHECK(one_more.error() == ERROR_PIPE_BUSY);
-    ipc::test::program b(server.client({L"my turn"}));
-    CHECK_FALSE(b.wait(300));
+    auto reply = ipc::test::ask_when_free(server.pipe, "my turn");
+    CHECK(reply.wait_for(std::chrono::milliseconds(300)) == std::future_status::timeout);
     clients.erase(clients.begin() + ipc::test::tested.held / 2);
-    REQUIRE(b.wait_for_output("B: MY TURN\n"));
-    REQUIRE(b.wait());
+    CHECK(reply.get() == "MY TURN");
     CHECK(ipc::test::is_served(server.pipe));
     server.stop();
     for (const auto& client : clients) {
@@ -275,14 +283,14 @@ TEST_CASE("The server takes so many clients, and the next one waits until one of
     }
 }
 
-TEST_CASE("Silent clients in every place keep the next one waiting only until the idle limit") {
+TEST_CASE("Silent clients in every place keep the next one waiting only until the limit") {
     running_server server({L"--limit", L"1"});
     std::vector<std::unique_ptr<raw_client>> clients;
     for (int i = 0; i < ipc::test::tested.held; ++i) {
         clients.push_back(std::make_unique<raw_client>(server.pipe));
         REQUIRE(*clients.back());
     }
-    CHECK(ipc::test::run(server.client({L"my turn"})).output == "B: MY TURN\n");
+    CHECK(ipc::test::is_served(server.pipe));
 }
 
 TEST_CASE("A message of any size up to 1 MiB and of any bytes is one request and one reply") {
@@ -300,10 +308,13 @@ TEST_CASE("A message of any size up to 1 MiB and of any bytes is one request and
     REQUIRE(server.a.wait_for_output("A: a client left; requests answered: 12\n"));
 }
 
-TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else", "[several]") {
+TEST_CASE("A client that sends more than 1 MiB is disconnected, and no other client is",
+          "[several]") {
     running_server server;
     raw_client other(server.pipe);
-    for (const std::size_t bytes : std::vector<std::size_t>{1048577, 2097152, 67108864}) {
+    CHECK(other.ask(std::string(ipc::test::mebibyte, 'x')).has_value());
+    const std::uint64_t memory = ipc::test::memory_bytes(server.a.process());
+    for (const std::size_t bytes : std::vector<std::size_t>{1048577, 2097152, 8388608}) {
         raw_client client(server.pipe);
         CHECK(client.ask("first") == "FIRST");
         CHECK_FALSE(client.ask(std::string(bytes, 'x')).has_value());
@@ -314,23 +325,11 @@ TEST_CASE("Who sends more than 1 MiB is disconnected, and nobody else", "[severa
         "A: a client was dropped, its message is too long; requests answered: 1\n";
     CHECK(server.printed(line, 3) == 3);
     server.stop();
-    CHECK(server.a.peak_memory_bytes() < 40 * ipc::test::mebibyte);
+    CHECK(server.a.peak_memory_bytes() < memory + 6 * ipc::test::mebibyte);
 }
 
-TEST_CASE("B says that it was disconnected for a message of 2 MiB") {
-    running_server server;
-    const ipc::test::temporary_folder folder;
-    ipc::test::write_lines(folder.file(L"in"), 1, 2 * ipc::test::mebibyte);
-    const ipc::test::result refused =
-        ipc::test::run(server.client({L"--in", folder.file(L"in"), L"--out", folder.file(L"out")}));
-    CHECK(refused.exit_code == 1);
-    CHECK(refused.error_output == "B: the server closed the connection\n");
-    CHECK(ipc::test::is_served(server.pipe));
-}
-
-TEST_CASE("A client that says nothing is dropped after the idle limit, the others are not",
-          "[several]") {
-    running_server server({L"--limit", L"2"});
+TEST_CASE("A silent client is dropped after the limit, a busy client is not", "[several]") {
+    running_server server({L"--limit", L"1"});
     raw_client busy(server.pipe);
     std::atomic<bool> stop = false;
     std::atomic<int> wrong = 0;
@@ -339,11 +338,11 @@ TEST_CASE("A client that says nothing is dropped after the idle limit, the other
             wrong += busy.ask("busy") != "BUSY";
         }
     });
-    for (int i = 0; i < 2; ++i) { // twice: the busy one is there for longer than its limit
+    for (int i = 0; i < 2; ++i) { // twice: the busy client stays for longer than the limit
         raw_client silent(server.pipe);
         const ULONGLONG start = GetTickCount64();
         CHECK(silent.is_dropped());
-        CHECK(GetTickCount64() - start >= 1900); // both clocks tick in steps of about 16 ms
+        CHECK(GetTickCount64() - start >= 900); // both clocks tick in steps of about 16 ms
     }
     stop = true;
     asker.join();
@@ -354,7 +353,18 @@ TEST_CASE("A client that says nothing is dropped after the idle limit, the other
     CHECK(ipc::test::count(server.a.output(), "dropped") == 2);
 }
 
-TEST_CASE("A client that does not read its reply is dropped after the idle limit") {
+TEST_CASE("With --limit 0 no silent client is dropped, and Ctrl+C ends the server") {
+    running_server server({L"--limit", L"0"});
+    raw_client silent(server.pipe);
+    CHECK_FALSE(silent.is_dropped(300));
+    CHECK(silent.error() == ERROR_OPERATION_ABORTED); // the limit of this test
+    CHECK(silent.ask("still here") == "STILL HERE");
+    server.stop();
+    CHECK(silent.is_dropped());
+    CHECK_THAT(server.a.output(), !ContainsSubstring("dropped"));
+}
+
+TEST_CASE("A client that does not read its reply is dropped after the limit") {
     running_server server({L"--limit", L"1"});
     raw_client client(server.pipe);
     REQUIRE(client.send(std::string(ipc::test::mebibyte, 'x')));
@@ -364,7 +374,7 @@ TEST_CASE("A client that does not read its reply is dropped after the idle limit
     CHECK(ipc::test::is_served(server.pipe));
 }
 
-TEST_CASE("A client that sends and sends and reads nothing is dropped") {
+TEST_CASE("A client that keeps sending and never reads is dropped after the limit") {
     running_server server({L"--limit", L"1"});
     raw_client client(server.pipe);
     int sent = 0;
@@ -377,28 +387,29 @@ TEST_CASE("A client that sends and sends and reads nothing is dropped") {
     CHECK(ipc::test::is_served(server.pipe));
 }
 
-TEST_CASE("A client that is gone while its reply is being written disturbs nobody", "[several]") {
+TEST_CASE("A client that leaves while its reply is being written affects no other client",
+          "[several]") {
     running_server server;
     raw_client other(server.pipe);
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < 20; ++i) {
         raw_client client(server.pipe);
         REQUIRE(client.send(std::string(ipc::test::mebibyte, 'x')));
-        DWORD available = 0; // some of the reply is there, the rest waits for a reader
+        DWORD available = 0; // a part of the reply; the rest waits until the client reads
         while (PeekNamedPipe(client.handle(), nullptr, 0, nullptr, &available, nullptr) &&
                available == 0) {
             SwitchToThread();
         }
         CHECK(available > 0);
-        client.close(); // what the system does for a killed process
+        client.close(); // as the system does when a process is killed
         CHECK(other.ask("still here") == "STILL HERE");
     }
-    CHECK(server.printed("A: a client left; requests answered: 0\n", 50) == 50);
+    CHECK(server.printed("A: a client left; requests answered: 0\n", 20) == 20);
     server.stop();
 }
 
-TEST_CASE("Ten thousand clients that come and go cost neither handles nor memory") {
+TEST_CASE("Thousands of clients that connect and leave cost neither handles nor memory") {
     running_server server;
-    const auto come_and_go = [&](int times) {
+    const auto connect_and_leave = [&](int times) {
         for (int i = 0; i < times; ++i) {
             raw_client client;
             while (!client.try_connect(server.pipe) && client.error() == ERROR_PIPE_BUSY) {
@@ -408,13 +419,13 @@ TEST_CASE("Ten thousand clients that come and go cost neither handles nor memory
         }
         REQUIRE(ipc::test::is_served(server.pipe));
     };
-    come_and_go(500);
+    connect_and_leave(500);
     const DWORD handles = ipc::test::handle_count(server.a.process());
     const std::uint64_t memory = ipc::test::memory_bytes(server.a.process());
-    come_and_go(10'000);
-    CHECK(ipc::test::handle_count(server.a.process()) <= handles + 10); // some clients may be going
-    CHECK(ipc::test::memory_bytes(server.a.process()) < memory + ipc::test::mebibyte);
-    CHECK(server.printed("A: a client left; requests answered: 0\n", 10'500) == 10'500);
+    connect_and_leave(2'000);
+    CHECK(server.printed("A: a client left; requests answered: 0\n", 2'500) == 2'500);
+    CHECK(ipc::test::handle_count(server.a.process()) <= handles + 10);
+    CHECK(ipc::test::memory_bytes(server.a.process()) < memory + ipc::test::mebibyte / 4);
     server.stop();
 }
 
@@ -430,17 +441,17 @@ TEST_CASE("Clients that once sent 1 MiB do not keep the memory") {
     const std::uint64_t memory = ipc::test::memory_bytes(server.a.process());
     for (const auto& client : clients) {
         REQUIRE((client->ask(request) == reply));
-        client->ask("short"); // the reply before has been let go of by now
+        client->ask("short"); // by now the server has freed the memory of the long reply
     }
     CHECK(ipc::test::memory_bytes(server.a.process()) < memory + 16 * ipc::test::mebibyte);
 }
 
-TEST_CASE("An idle client costs the server little memory, and the next one has it again") {
+TEST_CASE("Connected clients cost the server little memory, and later clients use it again") {
     running_server server;
-    const auto n = static_cast<std::size_t>(std::min(ipc::test::tested.held, 1000));
+    const auto n = static_cast<std::size_t>(std::min(ipc::test::tested.held, 300));
     const std::uint64_t empty = ipc::test::memory_bytes(server.a.process());
-    std::vector<std::uint64_t> full; // with all clients there
-    for (std::size_t round = 1; round <= 2; ++round) {
+    std::vector<std::uint64_t> full; // with n clients connected
+    for (std::size_t round = 1; round <= 4; ++round) {
         std::vector<std::unique_ptr<raw_client>> clients;
         for (std::size_t i = 0; i < n; ++i) {
             clients.push_back(std::make_unique<raw_client>(server.pipe));
@@ -451,8 +462,10 @@ TEST_CASE("An idle client costs the server little memory, and the next one has i
         REQUIRE(server.printed("A: a client left; requests answered: 1\n", round * n) == round * n);
     }
     CAPTURE(empty, full);
-    CHECK(full[0] < empty + n * ipc::test::tested.idle_client_bytes + ipc::test::mebibyte / 4);
-    CHECK(full[1] < full[0] + full[0] / 8 + ipc::test::mebibyte);
+    const std::uint64_t clients_bytes = n * ipc::test::tested.idle_client_bytes;
+    CHECK(*std::ranges::max_element(full) < empty + clients_bytes + ipc::test::mebibyte);
+    // The heap may take two rounds to settle. After that it does not grow any more.
+    CHECK(full[3] < full[2] + full[2] / 64 + ipc::test::mebibyte / 8);
 }
 
 TEST_CASE("Busy clients do not starve the others", "[several]") {
@@ -463,7 +476,7 @@ TEST_CASE("Busy clients do not starve the others", "[several]") {
         clients.push_back(std::make_unique<raw_client>(server.pipe));
         REQUIRE(*clients.back());
     }
-    // Every client has requests waiting at all times: it sends ahead what the pipe takes.
+    // Each client sends ahead, so that a request of each always waits in the pipe.
     std::vector<std::atomic<int>> answered(n);
     std::atomic<bool> stop = false;
     {
@@ -486,15 +499,14 @@ TEST_CASE("Busy clients do not starve the others", "[several]") {
     CHECK(*std::ranges::min_element(counts) >= 100);
 }
 
-TEST_CASE("Clients that send ahead keep nobody from coming, nor Ctrl+C from being seen",
-          "[several]") {
+TEST_CASE("Clients that send ahead delay neither new clients nor Ctrl+C", "[several]") {
     running_server server;
     std::latch all_busy(16);
     std::vector<std::jthread> threads;
     for (int i = 0; i < 16; ++i) {
         threads.emplace_back([&] {
             raw_client client(server.pipe);
-            for (int j = 0; j < 4; ++j) { // so that a request is waiting at all times
+            for (int j = 0; j < 4; ++j) { // so that a request always waits in the pipe
                 client.send("x");
             }
             all_busy.count_down();
@@ -510,44 +522,33 @@ TEST_CASE("Clients that send ahead keep nobody from coming, nor Ctrl+C from bein
     server.stop();
 }
 
-TEST_CASE("200 MB pass unchanged, and memory stays flat") {
-    const ipc::test::temporary_folder folder;
+TEST_CASE("100 MB pass unchanged, and memory stays flat") {
     running_server server;
-    {
-        const std::string line_group = ipc::test::write_lines(folder.file(L"in"), 20, 500'000);
-        std::ofstream in(std::filesystem::path(folder.file(L"in")), std::ios::binary);
-        std::ofstream expected(std::filesystem::path(folder.file(L"expected")), std::ios::binary);
-        for (int i = 0; i < 20; ++i) {
-            in << line_group << i << "\n\n";
-            expected << ipc::test::upper_case(line_group) << i << "\n\n";
-        }
-        in << "no line feed";
-        expected << "NO LINE FEED\n";
+    raw_client client(server.pipe);
+    const std::string request = ipc::test::random_bytes(500'000);
+    const std::string reply = ipc::test::upper_case(request);
+    for (int i = 0; i < 200; ++i) {
+        REQUIRE((client.ask(request) == reply));
+        REQUIRE(client.ask(std::to_string(i)) == std::to_string(i));
     }
-    ipc::test::program b(
-        server.client({L"--in", folder.file(L"in"), L"--out", folder.file(L"out")}));
-    REQUIRE(b.wait());
-    CHECK(b.exit_code() == 0);
-    CHECK(ipc::test::same_content(folder.file(L"out"), folder.file(L"expected")));
-    CHECK(b.peak_memory_bytes() < 32 * ipc::test::mebibyte);
-    CHECK(server.a.peak_memory_bytes() < 32 * ipc::test::mebibyte);
-    CHECK(server.a.wait_for_output("A: a client left; requests answered: 441\n"));
+    client.close();
+    CHECK(server.a.wait_for_output("A: a client left; requests answered: 400\n"));
+    CHECK(server.a.peak_memory_bytes() < 16 * ipc::test::mebibyte);
 }
 
-TEST_CASE("The server serves on when a client is killed, at any moment") {
+TEST_CASE("When a client is killed, at any moment, the server goes on", "[client]") {
     const ipc::test::temporary_folder folder;
-    ipc::test::write_lines(folder.file(L"in"), 1, 1000);
+    const std::string content = ipc::test::write_lines(folder.file(L"in"), 1, 1000) + "now\n" +
+                                ipc::test::write_lines(folder.file(L"in"), 1, 300'000);
     {
-        const std::string line = ipc::test::read_file(folder.file(L"in"));
-        const std::string longer = ipc::test::write_lines(folder.file(L"in"), 1, 300'000);
         std::ofstream in(std::filesystem::path(folder.file(L"in")), std::ios::binary);
-        for (int i = 0; i < 300; ++i) {
-            in << "now\n" << line << longer;
+        for (int i = 0; i < 100; ++i) {
+            in << content;
         }
     }
     running_server server;
     std::mt19937 random(20);
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 12; ++i) {
         ipc::test::program b(server.client({L"--in", folder.file(L"in")}));
         REQUIRE(b.wait_for_output("B: NOW"));
         b.wait(random() % 30);
@@ -555,24 +556,21 @@ TEST_CASE("The server serves on when a client is killed, at any moment") {
         REQUIRE(b.wait());
         CHECK(ipc::test::is_served(server.pipe));
     }
-    CHECK(server.printed("A: a client left; ", 40) == 40);
+    CHECK(server.printed("A: a client left; ", 24) == 24);
     server.stop();
 }
 
-TEST_CASE("A client ends with one line when the server is killed, at any moment", "[several]") {
+TEST_CASE("When the server is killed, at any moment, a client ends with one line",
+          "[several][client]") {
     const ipc::test::temporary_folder folder;
     ipc::test::write_lines(folder.file(L"in"), 200'000, 50);
     std::mt19937 random(21);
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 12; ++i) {
         running_server server;
-        ipc::test::program b(
-            server.client({L"--in", folder.file(L"in"), L"--out", folder.file(L"out")}));
-        REQUIRE(server.a.wait_for_output("A: "));
         raw_client idle(server.pipe);
         CHECK(idle.ask("x") == "X");
-        while (ipc::test::read_file(folder.file(L"out")).empty()) {
-            b.wait(1); // until it has had its first reply
-        }
+        ipc::test::program b(server.client({L"--in", folder.file(L"in")}));
+        REQUIRE(b.wait_for_output("B: "));
         b.wait(random() % 30);
         server.a.kill();
         REQUIRE(b.wait());
@@ -580,15 +578,46 @@ TEST_CASE("A client ends with one line when the server is killed, at any moment"
         CHECK(b.exit_code() == 1);
         CHECK(b.error_output() == "B: the server closed the connection\n");
         CHECK(idle.is_dropped());
-        std::filesystem::remove(folder.file(L"out"));
     }
 }
 
-TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it", "[several]") {
+TEST_CASE("A reply that was written before the server ends still arrives") {
     running_server server;
-    std::atomic<int> learned = 0;
+    raw_client client(server.pipe);
+    REQUIRE(client.send("last request"));
+    DWORD available = 0;
+    while (PeekNamedPipe(client.handle(), nullptr, 0, nullptr, &available, nullptr) &&
+           available == 0) {
+        SwitchToThread();
+    }
+    REQUIRE(available == 12);
+    server.stop();
+    CHECK(client.receive() == "LAST REQUEST");
+    CHECK_FALSE(client.receive().has_value());
+    CHECK(client.error() == ERROR_BROKEN_PIPE);
+}
+
+TEST_CASE("After --clients N, other clients can still read their replies", "[several]") {
+    running_server server({L"--clients", L"1"});
+    raw_client client(server.pipe);
+    REQUIRE(client.send("last request"));
+    DWORD available = 0;
+    while (PeekNamedPipe(client.handle(), nullptr, 0, nullptr, &available, nullptr) &&
+           available == 0) {
+        SwitchToThread();
+    }
+    CHECK(ipc::test::is_served(server.pipe));
+    REQUIRE(server.a.wait());
+    CHECK(client.receive() == "LAST REQUEST");
+    CHECK_FALSE(client.receive().has_value());
+    CHECK(client.error() == ERROR_BROKEN_PIPE);
+}
+
+TEST_CASE("Ctrl+C ends a busy server, and the calls of its clients fail", "[several]") {
+    running_server server;
+    std::atomic<int> failed = 0;
     {
-        std::vector<std::unique_ptr<raw_client>> idle; // one of them does not read its reply
+        std::vector<std::unique_ptr<raw_client>> idle; // the first does not read its reply
         for (int i = 0; i < 3; ++i) {
             idle.push_back(std::make_unique<raw_client>(server.pipe));
         }
@@ -602,7 +631,7 @@ TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it", "[seve
                 client.ask(request);
                 busy.count_down();
                 while (client.ask(request)) {}
-                learned += client.error() != ERROR_OPERATION_ABORTED;
+                failed += client.error() != ERROR_OPERATION_ABORTED;
             });
         }
         busy.wait();
@@ -610,12 +639,12 @@ TEST_CASE("Ctrl+C ends a busy server in order, and its clients learn it", "[seve
         CHECK(idle[1]->is_dropped());
         CHECK(idle[2]->is_dropped());
     }
-    CHECK(learned == 10);
+    CHECK(failed == 10);
     CHECK_THAT(server.a.output(), ContainsSubstring("\nA: the end; clients served: "));
 }
 
-TEST_CASE("Ctrl+C ends a server to which clients come, and from which they go, all the time") {
-    for (int i = 0; i < 20; ++i) {
+TEST_CASE("Ctrl+C ends a server while clients connect and leave") {
+    for (int i = 0; i < 10; ++i) {
         running_server server;
         std::atomic<bool> stop = false;
         std::vector<std::jthread> threads;
@@ -635,16 +664,16 @@ TEST_CASE("Ctrl+C ends a server to which clients come, and from which they go, a
     }
 }
 
-TEST_CASE("A server that waits for clients ends on Ctrl+C") {
-    running_server server({L"--limit", L"3600"}); // the longest limit
+TEST_CASE("Ctrl+C ends a server that has had no client") {
+    running_server server({L"--limit", L"1000000"}); // the longest limit
     server.stop();
     CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 0\n"));
 }
 
-TEST_CASE("The same name can be used again at once, after Ctrl+C and after a kill") {
+TEST_CASE("A new server can use the name at once, after Ctrl+C and after a kill") {
     const std::wstring suffix = ipc::test::unique_suffix();
     std::vector<std::unique_ptr<raw_client>> left_over; // clients that keep their handles
-    for (int i = 0; i < 6; ++i) {
+    for (int i = 0; i < 4; ++i) {
         running_server server({}, suffix);
         CHECK(ipc::test::is_served(server.pipe));
         if (i % 2 == 0) {
@@ -658,13 +687,13 @@ TEST_CASE("The same name can be used again at once, after Ctrl+C and after a kil
     }
 }
 
-TEST_CASE("Clients that come before the server waits for them are served, or have left again") {
-    for (int i = 0; i < 10; ++i) {
+TEST_CASE("Clients that connect before ConnectNamedPipe are served, or have left again") {
+    for (int i = 0; i < 6; ++i) {
         const std::wstring suffix = ipc::test::unique_suffix();
         std::atomic<bool> stop = false;
         std::atomic<int> not_served = 0;
         std::vector<std::jthread> threads;
-        for (const bool leave_at_once : {false, true}) { // as soon as the name is there
+        for (const bool leave_at_once : {false, true}) { // they connect as soon as the name exists
             threads.emplace_back([&, leave_at_once] {
                 while (!stop) {
                     raw_client client;
@@ -686,7 +715,7 @@ TEST_CASE("Clients that come before the server waits for them are served, or hav
 }
 
 // ANCHOR: skipped_second
-TEST_CASE("A second server on the same name says that it is taken") {
+TEST_CASE("A second server says that the name is taken") {
     if (ipc::test::is_wine() && !ipc::test::tested.all_instances_made) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
@@ -697,13 +726,14 @@ TEST_CASE("A second server on the same name says that it is taken") {
     const ipc::test::result second = ipc::test::run(running_server::command({}, suffix));
     CHECK(second.exit_code == 1);
     CHECK(second.output.empty());
-    CHECK_THAT(second.error_output, StartsWith("A: ") && ContainsSubstring("the name is taken"));
+    CHECK_THAT(second.error_output,
+               StartsWith("A: the name ") && EndsWith(" is taken by another server\n"));
     CHECK(ipc::test::lines_of(second.error_output).size() == 1);
     CHECK(client.ask("still here") == "STILL HERE");
 }
 
 // ANCHOR: skipped
-TEST_CASE("A server does not join a pipe of which somebody else has made the first instance") {
+TEST_CASE("A server does not add instances to the pipe of another program") {
     if (ipc::test::is_wine()) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
@@ -715,14 +745,14 @@ TEST_CASE("A server does not join a pipe of which somebody else has made the fir
     REQUIRE(squatter);
     const ipc::test::result refused = ipc::test::run(running_server::command({}, suffix));
     CHECK(refused.exit_code == 1);
-    CHECK_THAT(refused.error_output, ContainsSubstring("the name is taken"));
+    CHECK_THAT(refused.error_output, ContainsSubstring(" is taken by another server"));
 }
 
 TEST_CASE("The server ends after --clients N") {
     running_server server({L"--clients", L"2"});
-    CHECK(ipc::test::run(server.client({L"one"})).output == "B: ONE\n");
-    CHECK_FALSE(server.a.wait(0));
-    CHECK(ipc::test::run(server.client({L"two"})).output == "B: TWO\n");
+    CHECK(ipc::test::is_served(server.pipe));
+    CHECK_FALSE(server.a.wait(50));
+    CHECK(ipc::test::is_served(server.pipe));
     REQUIRE(server.a.wait());
     server.a.wait_for_end_of_output();
     CHECK(server.a.exit_code() == 0);
@@ -744,8 +774,8 @@ TEST_CASE("The pipe is for the current user only") {
 TEST_CASE("The server refuses wrong usage with exit code 2 and one line, and explains itself") {
     const std::wstring a = ipc::test::program_path(ipc::test::tested.folder, L"processA.exe");
     const std::vector<std::vector<std::wstring>> wrong = {
-        {a, L"--no-such-option"}, {a, L"--limit"},          {a, L"--limit", L"0"},
-        {a, L"--limit", L"3601"},  {a, L"--clients", L"x"}, {a, L"unexpected"}};
+        {a, L"--no-such-option"},    {a, L"--limit"},         {a, L"--limit", L"x"},
+        {a, L"--limit", L"1000001"}, {a, L"--clients", L"x"}, {a, L"unexpected"}};
     for (const std::vector<std::wstring>& command : wrong) {
         const ipc::test::result refused = ipc::test::run(command);
         CHECK(refused.exit_code == 2);

@@ -7,7 +7,7 @@ const ipc::test::tested_server ipc::test::tested = {
     .pipe = LR"(\\.\pipe\ipc_demos.07.requests)",
     .held = 1024,
     .clients_at_once = {1, 16, 62, 255},
-    .idle_client_bytes = 2 * ipc::test::mebibyte, // a thread; under Wine half of this
+    .idle_client_bytes = 2 * ipc::test::mebibyte, // a thread; with Wine it takes half of this
 };
 
 namespace {
@@ -30,6 +30,9 @@ TEST_CASE("Every client has a thread, which ends with it") {
     running_server server;
     REQUIRE(ipc::test::is_served(server.pipe));
     REQUIRE(server.printed("A: a client left", 1) == 1);
+    // Windows' loader has threads of its own, which end about 30 s after the start. So the numbers
+    // are compared with a margin.
+    constexpr DWORD margin = 8;
     const DWORD threads = thread_count(server.a.id());
     for (std::size_t round = 0; round < 3; ++round) {
         std::vector<std::unique_ptr<raw_client>> clients;
@@ -37,9 +40,11 @@ TEST_CASE("Every client has a thread, which ends with it") {
             clients.push_back(std::make_unique<raw_client>(server.pipe));
             REQUIRE(clients.back()->ask("here") == "HERE");
         }
-        CHECK(thread_count(server.a.id()) == threads + 50);
+        const DWORD with_clients = thread_count(server.a.id());
+        CHECK(with_clients >= threads + 50 - margin);
+        CHECK(with_clients <= threads + 50 + margin);
         clients.clear();
         REQUIRE(server.printed("A: a client left", 51 + 50 * round) == 51 + 50 * round);
-        CHECK(thread_count(server.a.id()) == threads);
+        CHECK(thread_count(server.a.id()) <= threads + margin);
     }
 }
