@@ -19,7 +19,6 @@ constexpr std::size_t most_clients = 1024;
 struct server_state;
 enum class operation { read, reply };
 
-// ANCHOR: context
 // A completion routine gets the address of the OVERLAPPED, and no other pointer of the program. As
 // an instance is an OVERLAPPED with more members, a static_cast leads from one to the other.
 struct pipe_instance : OVERLAPPED {
@@ -30,8 +29,7 @@ struct pipe_instance : OVERLAPPED {
     ipc::unique_handle pipe;
     operation current = operation::read;
     ipc::call_result result; // of the operation that is complete
-    // ANCHOR_END: context
-    ULONGLONG start_ms = 0; // of the operation
+    ULONGLONG start_ms = 0;  // of the operation
     ipc::message_buffer buffer{protocol::max_message_bytes};
     std::uint64_t answered = 0;
 };

@@ -23,7 +23,6 @@ namespace {
 
 constexpr DWORD pipe_buffer_bytes = 4 * 1024;
 
-// ANCHOR: connect
 // Waits for the next client. ConnectNamedPipe has no form with a completion routine, so it sets an
 // event.
 void start_connect(pipe_instance& instance) {
@@ -36,14 +35,12 @@ void start_connect(pipe_instance& instance) {
         ipc::throw_error("ConnectNamedPipe", error);
     }
 }
-// ANCHOR_END: connect
 
 void create_instance(server_state& server) {
     const std::wstring name = ipc::object_name(protocol::pipe_name, server.options.suffix);
     const DWORD first_flag = server.client_count() == 0 ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0;
     std::list<pipe_instance> created;
     pipe_instance& instance = created.emplace_back(server);
-    // ANCHOR: create
     ipc::user_only_security security; // for the current user only
     instance.pipe.reset(CreateNamedPipeW(
         name.c_str(),
@@ -60,7 +57,6 @@ void create_instance(server_state& server) {
     if (!instance.pipe) {
         ipc::throw_create_pipe_error(name);
     }
-    // ANCHOR_END: create
     start_connect(instance);
     instance.position = created.begin();
     server.listening.splice(server.listening.begin(), created);
@@ -102,11 +98,14 @@ void expect_routine(pipe_instance& client, BOOL started) {
     server.pending.splice(server.pending.end(), server.complete, client.position);
 }
 
-// ANCHOR: start
 void start_read(pipe_instance& client) {
     client.current = operation::read;
-    const BOOL started = ReadFileEx(client.pipe.get(), client.buffer.free_space(),
-                                    client.buffer.free_bytes(), &client, note_result);
+    // ANCHOR: read
+    const BOOL started =
+        ReadFileEx(client.pipe.get(), client.buffer.free_space(), client.buffer.free_bytes(),
+                   &client,      // its OVERLAPPED
+                   note_result); // the completion routine
+    // ANCHOR_END: read
     expect_routine(client, started);
 }
 
@@ -118,9 +117,7 @@ void start_reply(pipe_instance& client) {
                                      static_cast<DWORD>(message.size()), &client, note_result);
     expect_routine(client, started);
 }
-// ANCHOR_END: start
 
-// ANCHOR: handle
 // The client's operation is complete: starts the next one.
 void handle_completion(pipe_instance& client) {
     const auto [error, bytes] = client.result;
@@ -139,7 +136,6 @@ void handle_completion(pipe_instance& client) {
         start_read(client); // the next request
     }
 }
-// ANCHOR_END: handle
 
 void accept_client(server_state& server) {
     pipe_instance& client = server.listening.front();
@@ -148,30 +144,31 @@ void accept_client(server_state& server) {
     start_read(client); // fails if the client has left again
 }
 
-// ANCHOR: serve
 void serve(server_state& server) {
     const HANDLE events[] = {ipc::ctrl_c_event(), server.connected_event.get()};
     const std::uint64_t last = server.options.clients; // 0: there is no last one
     while (last == 0 || server.served < last) {
         const DWORD wait_ms = cancel_overdue(server);
-        const DWORD waited =
-            WaitForMultipleObjectsEx(2, events, FALSE /* any */, wait_ms, TRUE /* alertable */);
+        // ANCHOR: wait
+        const DWORD waited = WaitForMultipleObjectsEx(2, events,
+                                                      FALSE, // one of them is enough
+                                                      wait_ms,
+                                                      TRUE); // alertable: routines may run
+        // ANCHOR_END: wait
         if (waited == WAIT_FAILED) {
             ipc::throw_last_error("WaitForMultipleObjectsEx");
         } else if (waited == WAIT_OBJECT_0) {
             return; // Ctrl+C
         } else if (waited == WAIT_OBJECT_0 + 1) {
             accept_client(server);
-            SleepEx(0, TRUE /* alertable */); // an event that is set keeps routines from running
+            SleepEx(0, TRUE /* alertable */); // the event came first: now the routines have a turn
         }
         while (!server.complete.empty() && (last == 0 || server.served < last)) {
             handle_completion(server.complete.front());
         }
     }
 }
-// ANCHOR_END: serve
 
-// ANCHOR: stop
 // It is not enough to close the handles: the system calls the routines even then, and they use the
 // OVERLAPPED.
 void stop(server_state& server) {
@@ -188,7 +185,6 @@ void stop(server_state& server) {
         SleepEx(INFINITE, TRUE /* alertable */); // ended by a routine of a cancelled operation
     }
 }
-// ANCHOR_END: stop
 
 } // namespace
 

@@ -23,7 +23,6 @@ constexpr ULONGLONG no_end_ms = ~0ULL;
 
 enum class operation { connect, read, reply };
 
-// ANCHOR: instance
 // Belongs to the kernel while its operation is pending, and then to the one worker that gets the
 // packet. So its members need no lock.
 struct pipe_instance {
@@ -35,7 +34,6 @@ struct pipe_instance {
     std::uint64_t answered = 0;
     std::list<pipe_instance>::iterator position; // in the server's list
 };
-// ANCHOR_END: instance
 
 struct server_state {
     ipc::server_options options;

@@ -34,13 +34,38 @@ void post_packet(server_state& server, pipe_instance& client, DWORD bytes) {
     }
 }
 
+void associate(server_state& server, pipe_instance& instance) {
+    const HANDLE pipe = instance.pipe.get();
+    // ANCHOR: associate
+    const auto key = reinterpret_cast<ULONG_PTR>(&instance); // comes back with each packet
+    const HANDLE port = CreateIoCompletionPort(pipe, server.port.get(), key, 0 /* not used here */);
+    // ANCHOR_END: associate
+    if (port == nullptr) {
+        ipc::throw_last_error("CreateIoCompletionPort");
+    }
+    // Windows documents for success that no packet comes; for ERROR_MORE_DATA, go-winio relies on it
+    // (file.go, asyncIO), and Wine does the same.
+    if (!SetFileCompletionNotificationModes(pipe, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)) {
+        ipc::throw_last_error("SetFileCompletionNotificationModes");
+    }
+}
+
+void start_connect(server_state& server, pipe_instance& instance) {
+    const BOOL done = ConnectNamedPipe(instance.pipe.get(), &instance.overlapped);
+    const DWORD error = done ? ERROR_SUCCESS : GetLastError();
+    if (error == ERROR_PIPE_CONNECTED || error == ERROR_NO_DATA) {
+        post_packet(server, instance, 0); // a client came before the call, and may have left again
+    } else if (error != ERROR_IO_PENDING) {
+        ipc::throw_error("ConnectNamedPipe", error);
+    }
+}
+
 // With the mutex locked.
 void create_instance(server_state& server) {
     const std::wstring name = ipc::object_name(protocol::pipe_name, server.options.suffix);
     const DWORD first_flag = server.instances.empty() ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0;
     std::list<pipe_instance> created(1);
     pipe_instance& instance = created.front();
-    // ANCHOR: create
     ipc::user_only_security security; // for the current user only
     instance.pipe.reset(CreateNamedPipeW(
         name.c_str(),
@@ -57,23 +82,8 @@ void create_instance(server_state& server) {
     if (!instance.pipe) {
         ipc::throw_create_pipe_error(name);
     }
-    if (!CreateIoCompletionPort(instance.pipe.get(), server.port.get(),
-                                reinterpret_cast<ULONG_PTR>(&instance), // the key of its packets
-                                0)) { // ignored for a port that exists
-        ipc::throw_last_error("CreateIoCompletionPort");
-    }
-    // ANCHOR_END: create
-    if (!SetFileCompletionNotificationModes(instance.pipe.get(),
-                                            FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)) {
-        ipc::throw_last_error("SetFileCompletionNotificationModes");
-    }
-    const BOOL done = ConnectNamedPipe(instance.pipe.get(), &instance.overlapped);
-    const DWORD error = done ? ERROR_SUCCESS : GetLastError();
-    if (error == ERROR_PIPE_CONNECTED || error == ERROR_NO_DATA) {
-        post_packet(server, instance, 0); // a client came before the call, and may have left again
-    } else if (error != ERROR_IO_PENDING) {
-        ipc::throw_error("ConnectNamedPipe", error);
-    }
+    associate(server, instance);
+    start_connect(server, instance);
     instance.position = created.begin();
     server.instances.splice(server.instances.end(), created);
     ++server.listening;
@@ -112,8 +122,7 @@ void remove_client(server_state& server, pipe_instance& client) {
 
 // ANCHOR: judge
 // Returns the result of the call that returned done. ERROR_IO_PENDING: the port gets a packet, and
-// another worker may use the client even now. Otherwise no packet comes. For success Windows
-// documents this; for ERROR_MORE_DATA go-winio relies on it (file.go, asyncIO), and Wine agrees.
+// another worker may use the client even now. With any other result, no packet comes.
 ipc::call_result judge_call(pipe_instance& client, BOOL done) {
     ipc::call_result result{done ? ERROR_SUCCESS : GetLastError(), 0};
     if (result.error == ERROR_SUCCESS || result.error == ERROR_MORE_DATA) {
@@ -140,7 +149,6 @@ ipc::call_result start_reply(pipe_instance& client) {
     return judge_call(client, done);
 }
 
-// ANCHOR: handle
 // The client's operation is complete: starts the next one. If that one is complete at once, no
 // packet comes, and this loop handles its result too. Returns false if the client is to be removed.
 bool handle_completion(server_state& server, pipe_instance& client, ipc::call_result result) {
@@ -170,17 +178,17 @@ bool handle_completion(server_state& server, pipe_instance& client, ipc::call_re
     }
     return true; // from here on, the client may belong to another worker
 }
-// ANCHOR_END: handle
 
-// ANCHOR: work
 void work(server_state& server) {
     for (;;) {
         DWORD bytes = 0;
         ULONG_PTR key = 0;
         OVERLAPPED* overlapped = nullptr;
+        // ANCHOR: packet
         const BOOL success =
             GetQueuedCompletionStatus(server.port.get(), &bytes, &key, &overlapped,
                                       INFINITE); // ended by the packet that stop() posts
+        // ANCHOR_END: packet
         const DWORD error = success ? ERROR_SUCCESS : GetLastError();
         if (overlapped == nullptr) {
             return; // that packet
@@ -197,16 +205,17 @@ void work(server_state& server) {
         }
     }
 }
-// ANCHOR_END: work
 
 void start(server_state& server) {
     server.finished_event.reset(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
     if (!server.finished_event) {
         ipc::throw_last_error("CreateEventW");
     }
-    // The last argument: how many workers run at the same time, 0 for one on each processor. A
-    // worker that blocks, as in print_line, does not count: another one runs in its place.
-    server.port.reset(CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0));
+    // ANCHOR: port
+    server.port.reset(CreateIoCompletionPort(INVALID_HANDLE_VALUE, // only create a port
+                                             nullptr, 0,
+                                             0)); // threads that run at once: one per processor
+    // ANCHOR_END: port
     if (!server.port) {
         ipc::throw_last_error("CreateIoCompletionPort");
     }
@@ -229,7 +238,6 @@ void wait_for_end(server_state& server) {
     }
 }
 
-// ANCHOR: stop
 // It is not enough to close the port: the kernel still writes into the OVERLAPPEDs of pending
 // operations. When the workers have ended, each instance has exactly one packet to come.
 void stop(server_state& server) {
@@ -248,7 +256,6 @@ void stop(server_state& server) {
                                   INFINITE); // ended by the end of a cancelled operation
     }
 }
-// ANCHOR_END: stop
 
 } // namespace
 
