@@ -1,154 +1,208 @@
 // Demo 08, process A: one thread serves a thousand clients with completion routines.
 //
-// A names a function with every read and write. The system calls it on A's own thread, when the
-// operation is complete and the thread waits alertably. The function notes the result, and A begins
-// the next operation. No lock, no event for each client. Each B is a client: it gets its requests
-// back in upper case.
+// A passes a function, the completion routine, to every read and write. The system calls it on A's
+// own thread, when the operation is complete and the thread waits alertably. The routine notes the
+// result, and A starts the next operation. A needs no lock and no event for each client. Each B is
+// a client: it sends requests and gets them back in upper case.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
+#include "common/error.hpp"
+#include "common/pipe.hpp"
 #include "common/scope_exit.hpp"
+#include "common/security.hpp"
 #include "common/stop.hpp"
-#include "server.hpp"
+#include "common/text.hpp"
+#include "pipe_instance.hpp"
+
+#include <iterator>
+#include <span>
+#include <string>
 
 namespace {
 
-// Nothing is pending on the connection.
-void end_client(connection& one, DWORD error) {
-    server& all = one.all;
-    ipc::print_client_end(error, one.answered);
-    ++all.served;
-    all.complete.erase(one.self);
-    listen(all); // if there were as many clients as may be, there is room for one more now
-}
+constexpr DWORD pipe_buffer_bytes = 4 * 1024;
 
-// ANCHOR: routine
-// Notes what came of the operation, and no more: if it began the next one, which may be complete at
-// once, the wait that called it would call the next routine, and might never end.
-void CALLBACK on_complete(DWORD error, DWORD bytes, OVERLAPPED* operation) {
-    auto& one = *static_cast<connection*>(operation);
-    one.result = error;
-    one.transferred = bytes;
-    one.all.complete.splice(one.all.complete.end(), one.all.pending, one.self);
-}
-// ANCHOR_END: routine
-
-// Takes what ReadFileEx or WriteFileEx returned. Done at once or later, the routine is called, in
-// an alertable wait. Only after a failure it is not; ERROR_MORE_DATA is a success with a warning.
-void begun(connection& one, BOOL done) {
+// Waits for the next client. ConnectNamedPipe has no form with a completion routine, so it sets an
+// event.
+void start_connect(pipe_instance& instance) {
+    instance.hEvent = instance.server.connected_event.get();
+    const BOOL done = ConnectNamedPipe(instance.pipe.get(), &instance);
     const DWORD error = done ? ERROR_SUCCESS : GetLastError();
-    if (error == ERROR_SUCCESS || error == ERROR_MORE_DATA) {
-        move_to_pending(one.all.complete, one);
-    } else {
-        end_client(one, error);
+    if (error == ERROR_PIPE_CONNECTED || error == ERROR_NO_DATA) {
+        SetEvent(instance.hEvent); // a client came before the call, and may have left again
+    } else if (error != ERROR_IO_PENDING) {
+        ipc::throw_error("ConnectNamedPipe", error);
     }
 }
 
-// Reads a message, or what is still to come of it.
-void begin_read(connection& one) {
-    const DWORD room = static_cast<DWORD>(one.message.size()) - one.used;
-    one.doing = step::reading;
-    begun(one, ReadFileEx(one.pipe.get(), &one.message[one.used], room, &one, on_complete));
-}
-
-void begin_reply(connection& one) {
-    protocol::make_reply({one.message.data(), one.used});
-    one.doing = step::writing;
-    begun(one, WriteFileEx(one.pipe.get(), one.message.data(), one.used, &one, on_complete));
-}
-
-// The routine has been called: begins the next operation.
-void advance(connection& one) {
-    one.used += one.doing == step::reading ? one.transferred : 0;
-    if (one.doing == step::reading && one.result == ERROR_SUCCESS) {
-        begin_reply(one);
-    } else if (one.result == ERROR_MORE_DATA && one.used < protocol::max_message_bytes) {
-        one.message.resize(one.message.size() * 2); // it was full: the rest goes behind
-        begin_read(one);
-    } else if (one.result != ERROR_SUCCESS) {
-        end_client(one, one.result);
-    } else {
-        ++one.answered;
-        clear_message(one);
-        begin_read(one);
+void create_instance(server_state& server) {
+    const std::wstring name = ipc::object_name(protocol::pipe_name, server.options.suffix);
+    const DWORD first_flag = server.client_count() == 0 ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0;
+    std::list<pipe_instance> created;
+    pipe_instance& instance = created.emplace_back(server);
+    ipc::user_only_security security; // for the current user only
+    instance.pipe.reset(CreateNamedPipeW(
+        name.c_str(),
+        PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED // read and write; no call on this handle blocks
+            | first_flag,                         // FILE_FLAG_FIRST_PIPE_INSTANCE, or 0
+        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE // a WriteFile is a message, a ReadFile reads one
+            | PIPE_WAIT                           // blocking mode
+            | PIPE_REJECT_REMOTE_CLIENTS,         // for programs on this machine only
+        PIPE_UNLIMITED_INSTANCES,                 // this program has a limit of its own
+        pipe_buffer_bytes,                        // for replies that the client has not read
+        pipe_buffer_bytes,                        // for requests that the server has not read
+        0,                                        // default time-out of WaitNamedPipeW: 50 ms
+        security.get()));
+    if (!instance.pipe) {
+        ipc::throw_create_pipe_error(name);
     }
+    start_connect(instance);
+    instance.position = created.begin();
+    server.listening.splice(server.listening.begin(), created);
 }
 
-void on_connected(connection& one) {
-    server& all = one.all;
-    one.connected.reset();
-    one.hEvent = nullptr; // ReadFileEx and WriteFileEx leave it to the program
-    all.complete.splice(all.complete.end(), all.listening, one.self);
-    listen(all);     // the next client finds an instance before this one is served
-    begin_read(one); // if the client has left again, this will tell
-}
-
-// ANCHOR: wait
-// Waits, and lets routines run. Returns the number of an event that is set, if there is one.
-DWORD wait(server& all, const std::vector<HANDLE>& events) {
-    const DWORD count = static_cast<DWORD>(events.size());
-    const DWORD waited = WaitForMultipleObjectsEx(count, events.data(), FALSE /* any */,
-                                                  cancel_overdue(all), TRUE /* alertable */);
-    if (waited == WAIT_FAILED) {
-        ipc::throw_last_error("WaitForMultipleObjectsEx");
-    }
-    // Which comes first, an event that is set or a routine that waits, is not documented. So that
-    // neither has to wait for ever, both get their turn.
-    if (waited == WAIT_IO_COMPLETION) {
-        return WaitForMultipleObjects(count, events.data(), FALSE /* any */, 0);
-    }
-    SleepEx(0, TRUE /* alertable */);
-    return waited;
-}
-// ANCHOR_END: wait
-
-void serve(server& all) {
-    const std::uint64_t clients = all.options.clients;
-    while (clients == 0 || all.served < clients) {
-        std::vector<HANDLE> events = {ipc::ctrl_c_event()};
-        for (const connection& one : all.listening) {
-            events.push_back(one.connected.get());
+// If the instance cannot be created, the server goes on without it, and tries again when a client
+// leaves.
+void listen(server_state& server) {
+    try {
+        if (server.listening.empty() && server.client_count() < most_clients) {
+            create_instance(server);
         }
-        const DWORD i = wait(all, events);
-        if (i == WAIT_OBJECT_0) {
+    } catch (...) {
+        if (server.client_count() == 0) {
+            throw;
+        }
+        ipc::report_exception("A: one pipe instance fewer");
+    }
+}
+
+// No operation of this client is pending.
+void end_client(pipe_instance& client, DWORD error) {
+    server_state& server = client.server;
+    ipc::print_client_end(error, client.answered);
+    ++server.served;
+    server.complete.erase(client.position);
+    listen(server); // with most_clients there was no listening instance
+}
+
+// Judges the call of ReadFileEx or WriteFileEx. Its routine is called unless the call failed.
+// ERROR_MORE_DATA is no failure: Wine returns it for the first part of a message, Windows does not.
+void expect_routine(pipe_instance& client, BOOL started) {
+    const DWORD error = started ? ERROR_SUCCESS : GetLastError();
+    if (error != ERROR_SUCCESS && error != ERROR_MORE_DATA) {
+        return end_client(client, error);
+    }
+    client.start_ms = GetTickCount64();
+    server_state& server = client.server;
+    server.pending.splice(server.pending.end(), server.complete, client.position);
+}
+
+void start_read(pipe_instance& client) {
+    client.current = operation::read;
+    // ANCHOR: read
+    const BOOL started =
+        ReadFileEx(client.pipe.get(), client.buffer.free_space(), client.buffer.free_bytes(),
+                   &client,      // its OVERLAPPED
+                   note_result); // the completion routine
+    // ANCHOR_END: read
+    expect_routine(client, started);
+}
+
+void start_reply(pipe_instance& client) {
+    const std::span<char> message = client.buffer.message();
+    protocol::make_reply(message);
+    client.current = operation::reply;
+    const BOOL started = WriteFileEx(client.pipe.get(), message.data(),
+                                     static_cast<DWORD>(message.size()), &client, note_result);
+    expect_routine(client, started);
+}
+
+// The client's operation is complete: starts the next one.
+void handle_completion(pipe_instance& client) {
+    const auto [error, bytes] = client.result;
+    if (client.current == operation::read) {
+        client.buffer.add(bytes);
+    }
+    if (error == ERROR_MORE_DATA && client.buffer.grow()) {
+        start_read(client); // the rest of the message
+    } else if (error != ERROR_SUCCESS) {
+        end_client(client, error);
+    } else if (client.current == operation::read) {
+        start_reply(client);
+    } else {
+        ++client.answered;
+        client.buffer.clear();
+        start_read(client); // the next request
+    }
+}
+
+void accept_client(server_state& server) {
+    pipe_instance& client = server.listening.front();
+    server.complete.splice(server.complete.end(), server.listening);
+    listen(server);     // first, so that the next client can connect
+    start_read(client); // fails if the client has left again
+}
+
+void serve(server_state& server) {
+    const HANDLE events[] = {ipc::ctrl_c_event(), server.connected_event.get()};
+    const std::uint64_t last = server.options.clients; // 0: there is no last one
+    while (last == 0 || server.served < last) {
+        const DWORD wait_ms = cancel_overdue(server);
+        // ANCHOR: wait
+        const DWORD waited = WaitForMultipleObjectsEx(2, events,
+                                                      FALSE, // one of them is enough
+                                                      wait_ms,
+                                                      TRUE); // alertable: routines may run
+        // ANCHOR_END: wait
+        if (waited == WAIT_FAILED) {
+            ipc::throw_last_error("WaitForMultipleObjectsEx");
+        } else if (waited == WAIT_OBJECT_0) {
             return; // Ctrl+C
+        } else if (waited == WAIT_OBJECT_0 + 1) {
+            accept_client(server);
+            SleepEx(0, TRUE /* alertable */); // the event came first: now the routines have a turn
         }
-        if (i < events.size()) {
-            on_connected(*std::next(all.listening.begin(), i - 1));
-        }
-        while (!all.complete.empty() && (clients == 0 || all.served < clients)) {
-            advance(all.complete.front());
+        while (!server.complete.empty() && (last == 0 || server.served < last)) {
+            handle_completion(server.complete.front());
         }
     }
 }
 
-// ANCHOR: stop
-// To close the handles is not enough: the routines are called even then, and need their OVERLAPPED.
-void stop(server& all) {
-    for (connection& one : all.pending) {
-        CancelIoEx(one.pipe.get(), &one);
+// It is not enough to close the handles: the system calls the routines even then, and they use the
+// OVERLAPPED.
+void stop(server_state& server) {
+    for (pipe_instance& instance : server.listening) {
+        DWORD bytes = 0;
+        if (CancelIoEx(instance.pipe.get(), &instance)) {
+            GetOverlappedResult(instance.pipe.get(), &instance, &bytes, TRUE /* wait */);
+        }
     }
-    while (!all.pending.empty()) { // the routine takes its connection out of there
-        SleepEx(INFINITE, TRUE);   // ended by the routines of what was cancelled
+    for (pipe_instance& client : server.pending) {
+        CancelIoEx(client.pipe.get(), &client);
     }
-    all.complete.clear(); // clients that are still there learn it
-    all.listening.clear();
+    while (!server.pending.empty()) {
+        SleepEx(INFINITE, TRUE /* alertable */); // ended by a routine of a cancelled operation
+    }
 }
-// ANCHOR_END: stop
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    server all{};
-    all.options = ipc::parse_server_options(argc, argv);
-    {
-        const ipc::scope_exit end([&] { stop(all); });
-        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
-        listen(all);
-        ipc::print_line("A: one thread waits for clients, alertably");
-        serve(all);
+    server_state server;
+    server.options = ipc::parse_server_options(argc, argv);
+    server.connected_event.reset(CreateEventW(nullptr, FALSE /* auto-reset */, FALSE, nullptr));
+    if (!server.connected_event) {
+        ipc::throw_last_error("CreateEventW");
     }
-    ipc::print_line("A: the end; clients served: {}", all.served);
+    {
+        const ipc::scope_exit end([&] { stop(server); });
+        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
+        listen(server);
+        ipc::print_line("A: one thread waits for clients, alertably");
+        serve(server);
+    }
+    ipc::print_line("A: the end; clients served: {}", server.served);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");
