@@ -10,14 +10,6 @@
 #include <string>
 #include <string_view>
 
-#ifdef __MINGW32__
-// Some builds of MinGW-w64 replace * and ? in arguments by file names. 0: they stay as they are.
-extern "C" {
-// NOLINTNEXTLINE(*-non-const-global-variables, *-reserved-identifier): the runtime's own name
-int _dowildcard = 0;
-}
-#endif
-
 namespace ipc {
 namespace {
 
