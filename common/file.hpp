@@ -41,6 +41,7 @@ public:
     byte_sink(const std::wstring& path, std::string prefix);
     byte_sink(const byte_sink&) = delete;
     byte_sink& operator=(const byte_sink&) = delete;
+    ~byte_sink() = default;
 
     void write(std::string_view bytes);
     void finish(); // call it at the end: it shows a last line that has no line break
