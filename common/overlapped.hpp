@@ -25,7 +25,7 @@ struct call_result {
 // wait() nor the destructor returns or throws before that. So declare the file and the buffer
 // first: what is declared first is destroyed last. The caller owns the file, opens it with
 // FILE_FLAG_OVERLAPPED, and keeps it open.
-// https://learn.microsoft.com/windows/win32/sync/synchronous-and-asynchronous-i-o
+// https://learn.microsoft.com/windows/win32/fileio/synchronous-and-asynchronous-i-o
 class overlapped_call {
 public:
     explicit overlapped_call(HANDLE file); // throws win32_error

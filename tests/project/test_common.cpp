@@ -1100,6 +1100,7 @@ TEST_CASE("connect_to_pipe tries again when the server goes between the wait and
     int waits = 0;
     wait_instead() = [&]() -> BOOL {
         ++waits;
+        pipe.client.reset();
         pipe.server.reset();
         restarter = later([&] { pipe.server = create_server_end(pipe.name); });
         return TRUE; // there was a free instance, and now there is no pipe of this name
@@ -1115,6 +1116,7 @@ TEST_CASE("connect_to_pipe tries again when another client is faster, and when t
     wait_instead() = [&]() -> BOOL {
         ++waits;
         if (waits == 10) {
+            pipe.client.reset();
             pipe.server.reset();
             pipe.server = create_server_end(pipe.name);
         }
@@ -1162,7 +1164,7 @@ TEST_CASE("throw_create_pipe_error says that the name is taken, or names the err
         SetLastError(code);
         ipc::throw_create_pipe_error(L"\\\\.\\pipe\\x");
     };
-    const std::string taken = "the name \\\\.\\pipe\\x is taken by another server";
+    const std::string taken = R"(the name \\.\pipe\x is taken by another server)";
     CHECK_THROWS_MATCHES(fail(ERROR_ACCESS_DENIED), std::runtime_error, Message(taken));
     CHECK_THROWS_MATCHES(fail(ERROR_PIPE_BUSY), std::runtime_error, Message(taken));
     CHECK_THROWS_MATCHES(fail(ERROR_INVALID_NAME), ipc::win32_error, has_code(ERROR_INVALID_NAME));
