@@ -676,9 +676,11 @@ TEST_CASE("Pairs under different names do not disturb each other") {
         clients.push_back(
             std::make_unique<program>(std::vector<std::wstring>{process_b, L"--name", a->suffix}));
     }
-    for (std::size_t i = 0; i < servers.size(); ++i) {
-        check_succeeded(*servers[i]->a);
-        check_succeeded(*clients[i]);
+    for (const auto& a : servers) {
+        check_succeeded(*a->a);
+    }
+    for (const auto& b : clients) {
+        check_succeeded(*b);
     }
 }
 
