@@ -86,7 +86,6 @@ std::uint64_t write_data(HANDLE write_end, ipc::byte_source& input) {
 }
 
 void use_handles(HANDLE control, DWORD limit_ms, ipc::byte_source& input) {
-    // ANCHOR: use
     const message numbers = receive_message(control, limit_ms);
     const HANDLE event = to_handle(numbers.event); // lent: A takes it back
     check_handles(to_handle(numbers.write_end), event);
@@ -96,7 +95,6 @@ void use_handles(HANDLE control, DWORD limit_ms, ipc::byte_source& input) {
         ipc::throw_last_error("SetEvent");
     }
     write_end.reset(); // after SetEvent: A looks at the event when the pipe has ended
-    // ANCHOR_END: use
     ipc::print_line("B: wrote {} bytes, set the event, closed the write end", total);
 
     const message taken_back = receive_message(control, limit_ms);

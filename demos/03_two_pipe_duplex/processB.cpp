@@ -83,10 +83,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
     const std::wstring read_name = ipc::object_name(a_to_b_name, suffix);
     const std::wstring write_name = ipc::object_name(b_to_a_name, suffix);
-    // ANCHOR: connect
     const auto read_end = ipc::connect_to_pipe(read_name, GENERIC_READ, 0, limit.ms);
     const auto write_end = ipc::connect_to_pipe(write_name, GENERIC_WRITE, 0, limit.ms);
-    // ANCHOR_END: connect
     ipc::print_line("B: both pipes are open");
     const stream_length length = read_length(read_end.get());
     return_stream(read_end.get(), write_end.get(), length);
