@@ -596,6 +596,7 @@ TEST_CASE("Ctrl+C ends A between messages that never let it wait") {
     });
     REQUIRE(s.a->wait_for_output("A: message 10: "));
     s.a->press_ctrl_c();
+    CHECK(s.a->wait(5'000)); // without a check A goes on until it happens to wait
     CHECK(s.end() == 0);
     CHECK_THAT(s.a->output(), EndsWith("A: stopped\n"));
 }
