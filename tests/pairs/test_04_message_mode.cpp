@@ -45,10 +45,9 @@ struct server {
     }
 
     // A client that is not process B. It stays in byte read mode.
-    ipc::unique_handle connect(DWORD access = GENERIC_READ | GENERIC_WRITE,
-                               DWORD flags = FILE_FLAG_OVERLAPPED) const {
-        return ipc::unique_handle(
-            CreateFileW(name.c_str(), access, 0, nullptr, OPEN_EXISTING, flags, nullptr));
+    ipc::unique_handle connect(DWORD access = GENERIC_READ | GENERIC_WRITE) const {
+        return ipc::unique_handle(CreateFileW(name.c_str(), access, 0, nullptr, OPEN_EXISTING,
+                                              FILE_FLAG_OVERLAPPED, nullptr));
     }
 
     // Waits for the end of A and returns its exit code.
@@ -576,29 +575,39 @@ TEST_CASE("Ctrl+C ends A in order: waiting, in a silent conversation and in a bu
 }
 
 TEST_CASE("Ctrl+C ends A between messages that never let it wait") {
-    const server s;
-    const ipc::unique_handle pipe = s.connect(GENERIC_READ | GENERIC_WRITE, 0 /* synchronous */);
+    // A writes the first message into a pipe that nobody reads yet. Meanwhile the client sends more
+    // messages, whose answers fit into A's pipe.
+    const std::wstring out = L"\\\\.\\pipe\\" + ipc::test::unique_suffix();
+    const ipc::unique_handle reader(CreateNamedPipeW(
+        out.c_str(), PIPE_ACCESS_INBOUND | FILE_FLAG_OVERLAPPED, 0, 1, 0, 64 * 1024, 0, nullptr));
+    REQUIRE(reader);
+    const server s({L"--out", out});
+    const ipc::unique_handle pipe = s.connect();
     REQUIRE(announce(pipe, UINT64_MAX));
-    // 1,000 messages always wait for A, and their answers fit into the pipe.
-    std::jthread client([&] {
-        std::vector<std::uint64_t> answers(1000);
-        DWORD to_send = 1000;
-        DWORD bytes = 0;
-        for (;;) {
-            while (to_send > 0 && WriteFile(pipe.get(), "x", 1, &bytes, nullptr)) {
-                --to_send;
-            }
-            if (!ReadFile(pipe.get(), answers.data(), 8000, &bytes, nullptr)) {
-                return;
-            }
-            to_send += bytes / 8;
-        }
-    });
-    REQUIRE(s.a->wait_for_output("A: message 10: "));
+    std::string first(mebibyte, 'x');
+    REQUIRE(write(pipe, first));
+    constexpr std::size_t sent = 1500;
+    for (std::size_t i = 0; i < sent; ++i) {
+        REQUIRE(write(pipe, "x"));
+    }
+    for (std::size_t left = first.size(); left > 0;) { // lets A go on
+        const ipc::call_result part = read(reader, first.data(), left);
+        REQUIRE(part.error == ERROR_SUCCESS);
+        left -= part.bytes;
+    }
     s.a->press_ctrl_c();
-    CHECK(s.a->wait(5'000)); // without a check A goes on until it happens to wait
     CHECK(s.end() == 0);
     CHECK_THAT(s.a->output(), EndsWith("A: stopped\n"));
+    std::vector<std::uint64_t> answers(sent + 1);
+    std::size_t answered = 0;
+    for (;;) {
+        const ipc::call_result part = read(pipe, answers.data(), answers.size() * 8);
+        if (part.error != ERROR_SUCCESS) {
+            break;
+        }
+        answered += part.bytes / 8;
+    }
+    CHECK(answered < sent);
 }
 
 TEST_CASE("An answer that A has written before it ends still arrives") {
