@@ -23,8 +23,8 @@ public:
         if (timer_ == nullptr) {
             ipc::throw_last_error("CreateThreadpoolTimer");
         }
-        if (limit_ms != INFINITE) {
-            ULARGE_INTEGER due; // in units of 100 ns; negative: from now on
+        if (limit_ms != INFINITE) { // INFINITE: without limit, the timer never starts
+            ULARGE_INTEGER due;     // in units of 100 ns; negative: from now on
             due.QuadPart = static_cast<ULONGLONG>(-10'000LL * limit_ms);
             FILETIME first_time{due.LowPart, due.HighPart};
             SetThreadpoolTimer(timer_, &first_time, repeat_ms, 0);

@@ -109,14 +109,15 @@ bool no_free_instance(DWORD error) {
 
 outcome call_when_free(const std::wstring& name, const std::string& request, DWORD size,
                        DWORD limit_ms) {
+    const bool limited = limit_ms != INFINITE; // --limit 0: wait as long as it takes
+    const DWORD both_ms = limited ? limit_ms + instance_wait_ms : limit_ms;
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
-        const DWORD both_ms = limit_ms == INFINITE ? INFINITE : limit_ms + instance_wait_ms;
         outcome result = call(name, request, size, instance_wait_ms, both_ms);
         if (!no_free_instance(result.error)) {
             return result;
         }
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (limited && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error("the server at " + ipc::to_utf8(name) +
                                      " is busy with other clients");
         }

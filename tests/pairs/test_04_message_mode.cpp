@@ -62,9 +62,7 @@ struct server {
     std::unique_ptr<program> a;
 };
 
-// Every call has an OVERLAPPED of its own, so that one thread can read while another one writes. On
-// Windows two threads cannot do that on a handle without FILE_FLAG_OVERLAPPED: the second call would
-// wait for the end of the first.
+// Each call has a limit.
 bool write(const ipc::unique_handle& pipe, const void* bytes, std::size_t size) {
     ipc::overlapped_call call(pipe.get());
     const BOOL done = WriteFile(pipe.get(), bytes, static_cast<DWORD>(size), nullptr, call.get());
@@ -577,20 +575,39 @@ TEST_CASE("Ctrl+C ends A in order: waiting, in a silent conversation and in a bu
 }
 
 TEST_CASE("Ctrl+C ends A between messages that never let it wait") {
-    const server s;
+    // A writes the first message into a pipe that nobody reads yet. Meanwhile the client sends more
+    // messages, whose answers fit into A's pipe.
+    const std::wstring out = L"\\\\.\\pipe\\" + ipc::test::unique_suffix();
+    const ipc::unique_handle reader(CreateNamedPipeW(
+        out.c_str(), PIPE_ACCESS_INBOUND | FILE_FLAG_OVERLAPPED, 0, 1, 0, 64 * 1024, 0, nullptr));
+    REQUIRE(reader);
+    const server s({L"--out", out});
     const ipc::unique_handle pipe = s.connect();
     REQUIRE(announce(pipe, UINT64_MAX));
-    std::jthread reader([&] {
-        std::vector<char> buffer(pipe_bytes);
-        while (read(pipe, buffer.data(), buffer.size()).error == ERROR_SUCCESS) {}
-    });
-    std::jthread writer([&] {
-        while (write(pipe, "x")) {}
-    });
-    REQUIRE(s.a->wait_for_output("A: message 10: "));
+    std::string first(mebibyte, 'x');
+    REQUIRE(write(pipe, first));
+    constexpr std::size_t sent = 1500;
+    for (std::size_t i = 0; i < sent; ++i) {
+        REQUIRE(write(pipe, "x"));
+    }
+    for (std::size_t left = first.size(); left > 0;) { // lets A go on
+        const ipc::call_result part = read(reader, first.data(), left);
+        REQUIRE(part.error == ERROR_SUCCESS);
+        left -= part.bytes;
+    }
     s.a->press_ctrl_c();
     CHECK(s.end() == 0);
     CHECK_THAT(s.a->output(), EndsWith("A: stopped\n"));
+    std::vector<std::uint64_t> answers(sent + 1);
+    std::size_t answered = 0;
+    for (;;) {
+        const ipc::call_result part = read(pipe, answers.data(), answers.size() * 8);
+        if (part.error != ERROR_SUCCESS) {
+            break;
+        }
+        answered += part.bytes / 8;
+    }
+    CHECK(answered < sent);
 }
 
 TEST_CASE("An answer that A has written before it ends still arrives") {

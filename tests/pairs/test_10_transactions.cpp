@@ -1,5 +1,7 @@
 #include "tests/pairs/server_suite.hpp"
 
+#include "common/overlapped.hpp"
+
 // The server holds one client at a time, so the cases tagged [several] do not run with it. What they
 // test with one client is tested here again.
 const ipc::test::tested_server ipc::test::tested = {
@@ -181,7 +183,7 @@ TEST_CASE("A client that leaves while its reply is being written does no harm") 
 }
 
 TEST_CASE("Ctrl+C ends the server at any moment, and closes the connection") {
-    for (const std::string step : {"idle", "asking", "sending ahead", "not reading"}) {
+    for (const std::string step : {"idle", "asking", "not reading"}) {
         INFO(step);
         running_server server({L"--limit", L"60"});
         raw_client client(server.pipe);
@@ -190,13 +192,6 @@ TEST_CASE("Ctrl+C ends the server at any moment, and closes the connection") {
         if (step == "asking") {
             asker = std::jthread([&] {
                 while (client.ask("x")) {}
-            });
-        } else if (step == "sending ahead") { // no read or write of the server has to wait
-            asker = std::jthread([&] {
-                for (int i = 0; i < 100; ++i) {
-                    client.send("x");
-                }
-                while (client.receive() && client.send("x")) {}
             });
         } else if (step == "not reading") {
             CHECK(client.send(std::string(ipc::test::mebibyte, 'x')));
@@ -210,6 +205,29 @@ TEST_CASE("Ctrl+C ends the server at any moment, and closes the connection") {
         }
         CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 0\n"));
     }
+}
+
+TEST_CASE("Ctrl+C ends the server between requests that never let it wait") {
+    running_server server({L"--limit", L"60"});
+    raw_client client(server.pipe);
+    // While the server waits for the client to read a long reply, the client sends 3,000 requests.
+    const std::string request(ipc::test::mebibyte, 'x');
+    REQUIRE(client.send(request));
+    constexpr int sent = 3000;
+    for (int i = 0; i < sent; ++i) {
+        REQUIRE(client.send("x"));
+    }
+    std::string reply(request.size(), '\0');
+    ipc::overlapped_call call(client.handle());
+    const BOOL done = ReadFile(client.handle(), reply.data(), static_cast<DWORD>(reply.size()),
+                               nullptr, call.get());
+    REQUIRE(call.wait(done, ipc::test::default_limit_ms).bytes == reply.size());
+    server.stop();
+    int answered = 0;
+    while (client.receive()) {
+        ++answered;
+    }
+    CHECK(answered < sent);
 }
 
 // The client
