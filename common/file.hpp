@@ -36,6 +36,7 @@ public:
     byte_sink(const std::wstring& path, std::string prefix);
     byte_sink(const byte_sink&) = delete;
     byte_sink& operator=(const byte_sink&) = delete;
+    ~byte_sink() = default;
 
     void write(std::string_view bytes); // to a file all of them, or it throws
     void finish();                      // shows a last line that has no line break
