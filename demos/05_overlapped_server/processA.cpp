@@ -116,7 +116,7 @@ DWORD cancel_overdue(const instance_list& instances, DWORD limit_ms) {
     DWORD wait_ms = INFINITE; // if no client is connected, the next one or Ctrl+C ends the wait
     for (const auto& client : instances) {
         const ULONGLONG elapsed_ms = GetTickCount64() - client->start_ms;
-        if (client->current == operation::connect || limit_ms == INFINITE) {
+        if (client->current == operation::connect || limit_ms == INFINITE) { // --limit 0
             continue;
         }
         if (elapsed_ms < limit_ms) {

@@ -25,9 +25,10 @@ constexpr std::ptrdiff_t listening_count = 4; // sessions that wait for a client
 // as much again of the kernel's memory, which no figure of the server's process includes.
 constexpr std::size_t most_clients = 1024;
 
-// From now on the main thread cancels the session's next call when its time is over.
+// The main thread cancels the session's next call when the limit is over.
 void start_limit(session& client) {
-    client.end_ms = client.limit_ms == INFINITE ? no_limit_ms : GetTickCount64() + client.limit_ms;
+    const bool has_limit = client.limit_ms != INFINITE; // --limit 0
+    client.end_ms = has_limit ? GetTickCount64() + client.limit_ms : no_limit_ms;
 }
 
 // Reads one message, in as many pieces as it takes. Returns the error of the last read.

@@ -30,6 +30,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <utility>
 
 namespace ipc::test {
 
@@ -58,8 +59,9 @@ inline std::size_t count(std::string_view text, std::string_view part) {
 class running_server {
 public:
     explicit running_server(const std::vector<std::wstring>& options = {},
-                            const std::wstring& name_suffix = unique_suffix())
-        : suffix(name_suffix), pipe(tested.pipe + L"." + suffix), a(command(options, suffix)) {
+                            std::wstring name_suffix = unique_suffix())
+        : suffix(std::move(name_suffix)), pipe(tested.pipe + L"." + suffix),
+          a(command(options, suffix)) {
         REQUIRE(a.wait_for_output("A: "));
         REQUIRE(a.error_output().empty());
     }
