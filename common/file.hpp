@@ -34,6 +34,7 @@ public:
     // An empty path means the screen; prefix stands in front of each line there: "A: | ". A file
     // that exists is emptied. Throws win32_error, as write() and finish() do.
     byte_sink(const std::wstring& path, std::string prefix);
+    ~byte_sink() = default;
     byte_sink(const byte_sink&) = delete;
     byte_sink& operator=(const byte_sink&) = delete;
 
