@@ -39,6 +39,7 @@ public:
     // The content of an existing file is lost. Other programs can read the file, but not write to
     // it.
     byte_sink(const std::wstring& path, std::string prefix);
+    ~byte_sink() = default;
     byte_sink(const byte_sink&) = delete;
     byte_sink& operator=(const byte_sink&) = delete;
     ~byte_sink() = default;

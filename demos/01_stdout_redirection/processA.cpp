@@ -135,14 +135,14 @@ int wmain(int argc, wchar_t* argv[]) try {
         program = {ipc::beside_this_program(L"processB.exe").wstring()};
     }
     ipc::byte_sink sink(out, "A: | ");
-    auto [read_end, write_end] = create_pipe();
+    pipe_ends pipe = create_pipe();
     const ipc::unique_handle input = open_empty_input();
     ipc::print_line("A: running {}", std::filesystem::path(program[0]).filename().wstring());
     const ipc::unique_handle child =
-        start_program(ipc::command_line(program), input.get(), write_end.get());
-    write_end.reset(); // or ReadFile would wait forever for A's own write end
+        start_program(ipc::command_line(program), input.get(), pipe.write_end.get());
+    pipe.write_end.reset(); // or ReadFile would wait forever for A's own write end
 
-    const std::uint64_t total = read_to_end(read_end.get(), sink);
+    const std::uint64_t total = read_to_end(pipe.read_end.get(), sink);
     ipc::print_line("A: the pipe ended after {} bytes", total);
     const DWORD exit_code = ipc::wait_for_exit(child.get(), exit_limit.ms);
     ipc::print_line("A: exit code {}", ipc::exit_code_text(exit_code));
