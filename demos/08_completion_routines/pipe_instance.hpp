@@ -64,8 +64,8 @@ inline void CALLBACK note_result(DWORD /* error */, DWORD /* bytes */, OVERLAPPE
 // Cancels the operations that are pending for too long. Returns how long the next wait may last.
 inline DWORD cancel_overdue(server_state& server) {
     const DWORD limit_ms = server.options.idle_limit.ms;
-    if (limit_ms == INFINITE) {
-        return INFINITE;
+    if (limit_ms == INFINITE) { // --limit 0
+        return INFINITE;        // a routine, the next client or Ctrl+C ends the wait
     }
     const ULONGLONG now_ms = GetTickCount64();
     for (pipe_instance& client : server.pending) {
@@ -75,5 +75,5 @@ inline DWORD cancel_overdue(server_state& server) {
         }
         CancelIoEx(client.pipe.get(), &client); // its routine is called, with an error
     }
-    return INFINITE; // a routine, the next client or Ctrl+C ends the wait
+    return INFINITE; // ended as above
 }

@@ -50,14 +50,15 @@ struct server_state {
 // For the operation that starts now.
 inline void renew_limit(const server_state& server, pipe_instance& client) {
     const DWORD limit_ms = server.options.idle_limit.ms;
+    // INFINITE is --limit 0.
     client.end_ms = limit_ms == INFINITE ? no_end_ms : GetTickCount64() + limit_ms;
 }
 
 // Cancels the operations that are pending for too long. Returns how long the next wait may last.
 inline DWORD cancel_overdue(server_state& server) {
     const DWORD limit_ms = server.options.idle_limit.ms;
-    if (limit_ms == INFINITE) {
-        return INFINITE;
+    if (limit_ms == INFINITE) { // --limit 0
+        return INFINITE;        // finished_event or Ctrl+C ends the wait
     }
     const std::lock_guard lock(server.mutex); // or a worker could delete an instance meanwhile
     const ULONGLONG now_ms = GetTickCount64();

@@ -9,9 +9,9 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
+#include "tests/benchmark/chart.hpp"
 #include "tests/benchmark/load.hpp"
 #include "tests/benchmark/report.hpp"
-#include "tests/benchmark/chart.hpp"
 #include "tests/harness/launcher.hpp"
 
 #include <array>

@@ -4,7 +4,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <functional>
 
 namespace ipc::test {
 namespace {
@@ -17,7 +16,9 @@ constexpr double bottom = 66;
 constexpr double title_height = 44;
 constexpr double legend_row_height = 22;
 constexpr std::size_t legend_columns = 3;
-constexpr double label_height = 12; // the least distance between two labels of a category
+constexpr int label_size = 11;
+constexpr double label_height = 12;
+constexpr double digit_width = 6.5; // at label_size; commas and points are narrower
 constexpr double marker_radius = 4;
 
 // Colours that people with any kind of colour vision can tell apart (Okabe and Ito, 2008).
@@ -171,6 +172,12 @@ struct label {
     double y = 0;
     std::string text;
     std::string_view colour;
+
+    bool overlaps(const label& other) const {
+        return x < other.x + other.width() && other.x < x + width() &&
+               std::abs(y - other.y) < label_height;
+    }
+    double width() const { return digit_width * static_cast<double>(text.size()); }
 };
 
 std::string_view colour_of(const chart_series& series) {
@@ -219,7 +226,7 @@ std::string draw_legend(const chart& what) {
 
 // The points of one series, joined wherever two neighbours have a value.
 std::string draw_line(const chart& what, const chart_series& series, const axis& scale,
-                      const area& place, std::vector<std::vector<label>>& labels) {
+                      const area& place, std::vector<label>& labels) {
     const std::string colour(colour_of(series));
     std::string text;
     bool joined = false;
@@ -238,7 +245,7 @@ std::string draw_line(const chart& what, const chart_series& series, const axis&
                                        {"stroke", colour},
                                        {"stroke-width", "2"},
                                        {"fill", series.dashed ? "#ffffff" : colour}});
-            labels[i].push_back({x + 8, y + 4, number_text(*value), colour_of(series)});
+            labels.push_back({x + 8, y + 4, number_text(*value), colour_of(series)});
             y_before = y;
         }
         joined = value.has_value();
@@ -246,7 +253,8 @@ std::string draw_line(const chart& what, const chart_series& series, const axis&
     return text;
 }
 
-std::string draw_bars(const chart& what, std::size_t index, const axis& scale, const area& place) {
+std::string draw_bars(const chart& what, std::size_t index, const axis& scale, const area& place,
+                      std::vector<label>& labels) {
     const chart_series& series = what.series[index];
     const double bar = place.slot * 0.85 / static_cast<double>(what.series.size());
     // A logarithmic scale has no 0 to stand on.
@@ -264,26 +272,23 @@ std::string draw_bars(const chart& what, std::size_t index, const axis& scale, c
                                  {"width", fixed(std::max(bar - 2, 1.0), 1)},
                                  {"height", fixed(std::abs(ground - y), 1)},
                                  {"fill", std::string(colour_of(series))}});
-        text += text_at(x + bar / 2, std::min(y, ground) - 5, "middle", number_text(*value),
-                        colour_of(series), 11);
+        label above{x, std::min(y, ground) - 5, number_text(*value), colour_of(series)};
+        above.x = x + (bar - above.width()) / 2;
+        labels.push_back(above);
     }
     return text;
 }
 
-// Labels of one category keep clear of each other: from the bottom up, each moves up as far as it
-// has to; what would leave the picture at its top goes down again.
-std::string draw_labels(std::vector<label> labels, double top) {
-    std::ranges::stable_sort(labels, std::greater<>{}, &label::y);
-    for (std::size_t i = 1; i < labels.size(); ++i) {
-        labels[i].y = std::min(labels[i].y, labels[i - 1].y - label_height);
-    }
-    double limit = top;
-    for (std::size_t i = labels.size(); i-- > 0; limit += label_height) {
-        labels[i].y = std::max(labels[i].y, limit);
-    }
+// Leaves out a label that would cover one before it. The axis shows the value, and so does the table
+// beside the chart.
+std::string draw_labels(const std::vector<label>& labels) {
+    std::vector<label> drawn;
     std::string text;
-    for (const label& one : labels) {
-        text += text_at(one.x, one.y, "start", one.text, one.colour, 11, true);
+    for (const label& next : labels) {
+        if (std::ranges::none_of(drawn, [&](const label& other) { return next.overlaps(other); })) {
+            text += text_at(next.x, next.y, "start", next.text, next.colour, label_size, true);
+            drawn.push_back(next);
+        }
     }
     return text;
 }
@@ -333,16 +338,14 @@ std::string svg(const chart& what) {
     content += text_at(right, 28, "start", what.title, "#222222", 18);
     content += draw_legend(what);
     content += draw_frame(what, scale, place);
-    std::vector<std::vector<label>> labels(what.categories.size());
+    std::vector<label> labels;
     for (std::size_t i = 0; i < what.series.size(); ++i) {
         const std::string drawn = what.kind == chart_kind::lines
                                       ? draw_line(what, what.series[i], scale, place, labels)
-                                      : draw_bars(what, i, scale, place);
+                                      : draw_bars(what, i, scale, place, labels);
         content += element("g", {{"id", "series" + std::to_string(i)}}, "\n" + drawn);
     }
-    for (const std::vector<label>& of_category : labels) {
-        content += draw_labels(of_category, place.top);
-    }
+    content += draw_labels(labels);
     return element("svg",
                    {{"xmlns", "http://www.w3.org/2000/svg"},
                     {"viewBox", "0 0 " + fixed(width, 0) + " " + fixed(height, 0)},
