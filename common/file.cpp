@@ -21,21 +21,6 @@ unique_handle open(const std::wstring& path, DWORD access, DWORD disposition) {
 
 } // namespace
 
-unique_handle open_input(const std::wstring& path) {
-    return open(path, GENERIC_READ, OPEN_EXISTING);
-}
-
-unique_handle create_output(const std::wstring& path) {
-    return open(path, GENERIC_WRITE, CREATE_ALWAYS);
-}
-
-void write_file(HANDLE file, std::string_view bytes) {
-    DWORD written = 0; // equals the length: a disk file takes all bytes or fails
-    if (!WriteFile(file, bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr)) {
-        throw_last_error("WriteFile");
-    }
-}
-
 byte_source::byte_source(const std::wstring& path, std::string_view text)
     : file_(open(path, GENERIC_READ, OPEN_EXISTING)), text_(text) {}
 

@@ -42,7 +42,6 @@ public:
     ~byte_sink() = default;
     byte_sink(const byte_sink&) = delete;
     byte_sink& operator=(const byte_sink&) = delete;
-    ~byte_sink() = default;
 
     void write(std::string_view bytes);
     void finish(); // call it at the end: it shows a last line that has no line break
@@ -52,10 +51,5 @@ private:
     std::string prefix_;
     line_splitter lines_{[this](std::string_view line) { print_line("{}{}", prefix_, line); }};
 };
-
-// For the files of --in and --out. The caller owns the handle. All of them throw win32_error.
-unique_handle open_input(const std::wstring& path);
-unique_handle create_output(const std::wstring& path); // the content of an existing file is lost
-void write_file(HANDLE file, std::string_view bytes);
 
 } // namespace ipc

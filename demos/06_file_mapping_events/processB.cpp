@@ -102,7 +102,6 @@ void register_consumer(const std::wstring& memory_name, HANDLE block_empty) {
 }
 
 void wait_for_block(HANDLE block_full, HANDLE producer, DWORD limit_ms) {
-    // ANCHOR: wait_for_block
     // Of several signaled objects the wait returns the first: if A filled a block and then ended,
     // the block is complete.
     const HANDLE objects[] = {ipc::ctrl_c_event(), block_full, producer};
@@ -113,7 +112,6 @@ void wait_for_block(HANDLE block_full, HANDLE producer, DWORD limit_ms) {
     case WAIT_TIMEOUT: throw std::runtime_error("the producer is there, but sends nothing");
     default: ipc::throw_last_error("WaitForMultipleObjects"); // WAIT_ABANDONED needs a mutex
     }
-    // ANCHOR_END: wait_for_block
 }
 
 // Passes the whole stream to the sink and returns the number of bytes.

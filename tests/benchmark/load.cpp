@@ -113,9 +113,9 @@ public:
 private:
     unsigned run() noexcept {
         try {
-            const DWORD small = std::min(line_.message_bytes, small_message_bytes);
-            exchange(small);
-            verify(small);
+            const DWORD first_bytes = std::min(line_.message_bytes, small_message_bytes);
+            exchange(first_bytes);
+            verify(first_bytes);
             report_ready();
             if (WaitForSingleObject(line_.start.get(), INFINITE /* ~all_clients sets it */) !=
                 WAIT_OBJECT_0) {

@@ -457,26 +457,6 @@ TEST_CASE("ctrl_c_event keeps GetLastError, the first time too") {
     CHECK(GetLastError() == ERROR_IO_PENDING);
 }
 
-TEST_CASE("open_input, create_output and write_file read and write files, or throw") {
-    const ipc::test::temporary_folder folder;
-    const std::wstring path = folder.file(L"file");
-    {
-        const ipc::unique_handle file = ipc::create_output(path);
-        ipc::write_file(file.get(), "longer than the next");
-    }
-    {
-        const ipc::unique_handle file = ipc::create_output(path);
-        ipc::write_file(file.get(), std::string_view("\0a\n", 3));
-        ipc::write_file(file.get(), "");
-    }
-    CHECK(ipc::test::read_file(path) == std::string("\0a\n", 3));
-
-    const ipc::unique_handle file = ipc::open_input(path);
-    CHECK_THROWS_AS(ipc::create_output(path), ipc::win32_error); // while somebody reads it
-    CHECK_THROWS_AS(ipc::write_file(file.get(), "x"), ipc::win32_error);
-    CHECK_THROWS_AS(ipc::open_input(folder.file(L"missing")), ipc::win32_error);
-}
-
 TEST_CASE("byte_source reads a text or a file, and fills the buffer until the end") {
     const ipc::test::temporary_folder folder;
     const std::string content = std::string("0123456789\0", 11) + "\n";
