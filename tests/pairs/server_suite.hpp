@@ -25,7 +25,6 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
-#include <future>
 #include <latch>
 #include <memory>
 #include <optional>
@@ -198,12 +197,6 @@ inline std::string random_bytes(std::size_t bytes, unsigned seed = 1) {
     return text;
 }
 
-// A client on a thread of its own: connects when an instance is free, asks once, and leaves.
-inline std::future<std::optional<std::string>> ask_when_free(const std::wstring& pipe,
-                                                             const std::string& request) {
-    return std::async(std::launch::async, [=] { return raw_client(pipe).ask(request); });
-}
-
 inline bool is_served(const std::wstring& pipe) {
     return raw_client(pipe).ask("are you there?") == "ARE YOU THERE?";
 }
@@ -274,10 +267,17 @@ TEST_CASE("When every place is taken, the next client waits until another one le
     raw_client one_more;
     CHECK_FALSE(one_more.try_connect(server.pipe));
     CHECK(one_more.error() == ERROR_PIPE_BUSY);
-    auto reply = ipc::test::ask_when_free(server.pipe, "my turn");
-    CHECK(reply.wait_for(std::chrono::milliseconds(300)) == std::future_status::timeout);
+    std::optional<std::string> reply;
+    std::atomic<bool> replied = false;
+    std::jthread waiting([&] {
+        reply = raw_client(server.pipe).ask("my turn");
+        replied = true;
+    });
+    CHECK_FALSE(server.a.wait(300));
+    CHECK_FALSE(replied);
     clients.erase(clients.begin() + ipc::test::tested.held / 2);
-    CHECK(reply.get() == "MY TURN");
+    waiting.join();
+    CHECK(reply == "MY TURN");
     CHECK(ipc::test::is_served(server.pipe));
     server.stop();
     for (const auto& client : clients) {
