@@ -52,8 +52,8 @@ pipe_ends create_pipe() {
     return pipe;
 }
 
-// Opens the NUL device as the child's standard input: a child that reads it gets the end at once and
-// does not wait for the keyboard.
+// Opens the NUL device as the child's standard input: a child that reads it gets the end at once
+// and does not wait for the keyboard.
 ipc::unique_handle open_empty_input() {
     SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
     ipc::unique_handle input(CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,

@@ -1,8 +1,8 @@
 // Demo 04, process A: the server of a message-type pipe, in which each WriteFile is one message.
 //
-// A serves one client. It reads each message whole, however long it is, and answers with its length.
-// A message over 16 MiB is read to its end and refused, and the next one is read correctly. A ends
-// when its client has left, or when Ctrl+C is pressed.
+// A serves one client. It reads each message whole and answers with the message's length. A message
+// over 16 MiB is read to its end and refused, and the next message is read correctly. A ends when
+// its client has left, or when Ctrl+C is pressed.
 //
 // Run: processA [--out FILE] [--limit SECONDS] [--name SUFFIX]
 
@@ -99,8 +99,8 @@ void wait_for_client(connection& client) {
     }
 }
 
-// Reads one whole message. Returns false if the client has left. Reads a message that is too long to
-// its end too, because the next message comes after it.
+// Reads one whole message. Returns false if the client has left. A message that is too long is also
+// read to its end, because the next message comes after it.
 bool read_message(connection& client, message& received) {
     received.content.resize(first_read_bytes);
     received.bytes = 0;

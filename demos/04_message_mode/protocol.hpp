@@ -1,6 +1,6 @@
 #pragma once
 
-// What both processes of demo 04 agree on. One WriteFile is one message, so numbers need no framing:
+// What both processes of demo 04 agree on. One WriteFile is one message, so a number is a message:
 //
 // - B's first message is a std::uint64_t, the number of messages that follow. A message may contain
 //   any bytes, so B cannot mark the end with a special message. The number tells A whether B has
