@@ -18,7 +18,7 @@ struct message {
 };
 
 // Windows uses only 32 bits of a handle, also in a 64-bit process. So a 32-bit process loses
-// nothing: it extends the sign when it sends a number and drops the upper half when it receives one.
+// nothing: it extends the sign when it sends a number, and drops the upper half on arrival.
 inline std::uint64_t to_number(HANDLE handle) {
     return static_cast<std::uint64_t>(std::int64_t{reinterpret_cast<std::intptr_t>(handle)});
 }
