@@ -101,8 +101,8 @@ outcome call(const std::wstring& name, std::string request, DWORD size, DWORD wa
     return {error, reply};
 }
 
-// CallNamedPipe waits once for a free instance and then tries once to connect. If another client was
-// faster, it fails with the error of the wait or of the attempt: the documentation names neither.
+// CallNamedPipe waits once for a free instance and then tries once to connect. If another client is
+// faster, it fails with the error of the wait or of the attempt. The documentation does not say which.
 bool no_free_instance(DWORD error) {
     return error == ERROR_PIPE_BUSY || error == ERROR_SEM_TIMEOUT;
 }
@@ -133,7 +133,7 @@ void expect(const char* call, const outcome& result, DWORD error, std::string_vi
     case ERROR_SUCCESS: throw std::runtime_error("the server does not behave like processA");
     case WAIT_TIMEOUT:
     case ERROR_OPERATION_ABORTED: throw std::runtime_error("the server did not reply in time");
-    case 676: // ERROR_HANDLES_CLOSED, from Wine when the pipe of a waiting call is deleted
+    case 676: // ERROR_HANDLES_CLOSED (no name in MinGW-w64): Wine, if a pipe ends during a wait
     case ERROR_FILE_NOT_FOUND: throw std::runtime_error("the server is gone");
     default: break;
     }
