@@ -89,28 +89,24 @@ ipc::call_result collect_result(pipe_instance& client) {
 // client has gone.
 bool handle_completion(pipe_instance& client) {
     const ipc::call_result result = collect_result(client);
-    if (client.current == operation::connect) {
-        start_read(client);
-        return false;
-    }
     if (client.current == operation::read) {
         client.buffer.add(result.bytes);
-        if (result.error == ERROR_SUCCESS) {
-            start_reply(client);
-            return false;
-        }
-        if (result.error == ERROR_MORE_DATA && client.buffer.grow()) {
-            start_read(client); // the rest of the message
-            return false;
-        }
-    } else if (result.error == ERROR_SUCCESS) {
+    }
+    if (client.current == operation::connect) {
+        start_read(client); // fails if the client has left again
+    } else if (result.error == ERROR_MORE_DATA && client.buffer.grow()) {
+        start_read(client); // the rest of the message
+    } else if (result.error != ERROR_SUCCESS) {
+        disconnect_client(client, result.error);
+        return true;
+    } else if (client.current == operation::read) {
+        start_reply(client);
+    } else {
         ++client.answered;
         client.buffer.clear();
-        start_read(client);
-        return false;
+        start_read(client); // the next request
     }
-    disconnect_client(client, result.error);
-    return true;
+    return false;
 }
 
 // Cancels each read and reply that has exceeded the limit. Returns how long the next wait may last:

@@ -14,7 +14,12 @@
 #include "protocol.hpp"
 #include "session.hpp"
 
+#include <windows.h>
+
+#include <process.h>
+
 #include <algorithm>
+#include <cstdint>
 #include <list>
 #include <span>
 
@@ -24,6 +29,7 @@ constexpr std::ptrdiff_t listening_count = 4; // sessions that wait for a client
 // Each client can make the server hold a message of 1 MiB. A reply that a client does not read takes
 // as much again of the kernel's memory, which no figure of the server's process includes.
 constexpr std::size_t most_clients = 1024;
+constexpr unsigned stack_bytes = 256 * 1024; // the default is 1 MiB (MSVC) or 2 MiB (MinGW-w64)
 
 // The main thread cancels the session's next call when the limit is over.
 void start_limit(session& client) {
@@ -83,8 +89,6 @@ void wait_for_client(session& client) {
     SetEvent(client.changed); // the main thread starts a session for the next client
 }
 
-} // namespace
-
 // The thread prints nothing: CancelSynchronousIo would cancel a write to the screen, too.
 unsigned __stdcall serve_session(void* argument) {
     session& client = *static_cast<session*>(argument);
@@ -99,9 +103,21 @@ unsigned __stdcall serve_session(void* argument) {
     return 0;
 }
 
-namespace {
+// Not CreateThread: the thread uses the C++ runtime. Not std::thread: the C++ standard does not
+// promise that its native handle is the HANDLE that CancelSynchronousIo needs.
+void start_thread(session& client) {
+    // ANCHOR: start_thread
+    const uintptr_t started = _beginthreadex(nullptr, // default security: for the current user
+                                             stack_bytes, serve_session, &client /* its argument */,
+                                             STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr);
+    // ANCHOR_END: start_thread
+    client.thread.reset(reinterpret_cast<HANDLE>(started));
+    if (!client.thread) {
+        ipc::throw_last_error("_beginthreadex");
+    }
+}
 
-struct server {
+struct server_state {
     ipc::server_options options;
     ipc::unique_handle changed; // an event: a session has a client, or has ended
     std::list<session> sessions;
@@ -109,7 +125,7 @@ struct server {
 };
 
 // Starts sessions until enough of them wait for a client.
-void start_sessions(server& server) {
+void start_sessions(server_state& server) {
     const std::wstring name = ipc::object_name(protocol::pipe_name, server.options.suffix);
     auto listening = std::ranges::count_if(
         server.sessions, [](const session& session) { return !session.connected; });
@@ -117,10 +133,11 @@ void start_sessions(server& server) {
         const DWORD first_flag = server.sessions.empty() ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0;
         server.sessions.emplace_front(name, first_flag, server.changed.get(),
                                       server.options.idle_limit.ms);
+        start_thread(server.sessions.front());
     }
 }
 
-void remove_ended(server& server) {
+void remove_ended(server_state& server) {
     for (auto client = server.sessions.begin(); client != server.sessions.end();) {
         if (!client->ended) {
             ++client;
@@ -137,7 +154,7 @@ void remove_ended(server& server) {
 }
 
 // Cancels each call that is overdue. Returns how long the next wait may last.
-DWORD cancel_overdue(server& server) {
+DWORD cancel_overdue(server_state& server) {
     ULONGLONG wait_ms = server.options.idle_limit.ms; // the limit of a call that starts now
     const ULONGLONG now_ms = GetTickCount64();
     for (session& client : server.sessions) {
@@ -152,7 +169,7 @@ DWORD cancel_overdue(server& server) {
     return static_cast<DWORD>(wait_ms);
 }
 
-void serve_clients(server& server) {
+void serve_clients(server_state& server) {
     // The wait returns the lowest index that is ready: clients cannot delay Ctrl+C.
     const HANDLE events[] = {ipc::ctrl_c_event(), server.changed.get()};
     while (server.options.clients == 0 || server.served < server.options.clients) {
@@ -172,7 +189,7 @@ void serve_clients(server& server) {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    server server;
+    server_state server;
     server.options = ipc::parse_server_options(argc, argv);
     server.changed.reset(CreateEventW(nullptr, FALSE /* auto-reset */, FALSE, nullptr));
     if (!server.changed) {

@@ -7,19 +7,14 @@
 
 #include <windows.h>
 
-#include <process.h>
-
 #include <atomic>
 #include <cstdint>
 #include <exception>
 #include <string>
 
 constexpr DWORD pipe_buffer_bytes = 4 * 1024;
-constexpr unsigned stack_bytes = 256 * 1024; // the default is 1 MiB (MSVC) or 2 MiB (MinGW-w64)
 constexpr DWORD cancel_again_ms = 10;
 constexpr ULONGLONG no_limit_ms = ~0ULL;
-
-unsigned __stdcall serve_session(void* argument); // what the thread does: see processA.cpp
 
 // One instance of the server's pipe, with the thread that serves its client. The main thread creates
 // and destroys it; the destructor waits for the thread.
@@ -72,16 +67,5 @@ inline session::session(const std::wstring& name, DWORD first_flag, HANDLE chang
     // ANCHOR_END: create
     if (!pipe) {
         ipc::throw_create_pipe_error(name);
-    }
-    // Not CreateThread: the thread uses the C++ runtime. Not std::thread: the C++ standard does not
-    // promise that its native handle is the HANDLE that CancelSynchronousIo needs.
-    // ANCHOR: start_thread
-    const uintptr_t started = _beginthreadex(nullptr, // default security: for the current user
-                                             stack_bytes, serve_session, this /* its argument */,
-                                             STACK_SIZE_PARAM_IS_A_RESERVATION, nullptr);
-    // ANCHOR_END: start_thread
-    thread.reset(reinterpret_cast<HANDLE>(started));
-    if (!thread) {
-        ipc::throw_last_error("_beginthreadex");
     }
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-// The instances of the server's pipe, and the completion routine of their reads and writes.
+// The instances of the server's pipe, and the lists in which the server keeps them.
 
 #include "common/message_buffer.hpp"
 #include "common/overlapped.hpp"
@@ -44,36 +44,3 @@ struct server_state {
 
     std::size_t client_count() const { return pending.size() + complete.size(); }
 };
-
-// ANCHOR: routine
-// Notes the result and starts nothing. An operation that it started could be complete at once, and
-// then the same wait would call its routine too: busy clients could keep that wait from returning.
-//
-// The system passes an error code as well, but for a message longer than the buffer that code is 0
-// on Windows. GetOverlappedResult fails with ERROR_MORE_DATA, as it should.
-inline void CALLBACK note_result(DWORD /* error */, DWORD /* bytes */, OVERLAPPED* overlapped) {
-    auto& client = *static_cast<pipe_instance*>(overlapped);
-    const BOOL success =
-        GetOverlappedResult(client.pipe.get(), overlapped, &client.result.bytes, FALSE);
-    client.result.error = success ? ERROR_SUCCESS : GetLastError();
-    server_state& server = client.server;
-    server.complete.splice(server.complete.end(), server.pending, client.position);
-}
-// ANCHOR_END: routine
-
-// Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
-inline DWORD cancel_overdue(server_state& server) {
-    const DWORD limit_ms = server.options.idle_limit.ms;
-    if (limit_ms == INFINITE) { // --limit 0
-        return INFINITE;        // a routine, the next client or Ctrl+C ends the wait
-    }
-    const ULONGLONG now_ms = GetTickCount64();
-    for (pipe_instance& client : server.pending) {
-        const ULONGLONG pending_ms = now_ms - client.start_ms;
-        if (pending_ms < limit_ms) {
-            return static_cast<DWORD>(limit_ms - pending_ms);
-        }
-        CancelIoEx(client.pipe.get(), &client); // its routine is called, with an error
-    }
-    return INFINITE; // as above
-}

@@ -86,6 +86,22 @@ void end_client(pipe_instance& client, DWORD error) {
     listen(server); // with most_clients there was no listening instance
 }
 
+// ANCHOR: routine
+// Notes the result and starts nothing. An operation that it started could be complete at once, and
+// then the same wait would call its routine too: busy clients could keep that wait from returning.
+//
+// The system passes an error code as well, but for a message longer than the buffer that code is 0
+// on Windows. GetOverlappedResult fails with ERROR_MORE_DATA, as it should.
+void CALLBACK note_result(DWORD /* error */, DWORD /* bytes */, OVERLAPPED* overlapped) {
+    auto& client = *static_cast<pipe_instance*>(overlapped);
+    const BOOL success =
+        GetOverlappedResult(client.pipe.get(), overlapped, &client.result.bytes, FALSE);
+    client.result.error = success ? ERROR_SUCCESS : GetLastError();
+    server_state& server = client.server;
+    server.complete.splice(server.complete.end(), server.pending, client.position);
+}
+// ANCHOR_END: routine
+
 // Call it right after ReadFileEx or WriteFileEx. Unless that call failed, its routine will run.
 // ERROR_MORE_DATA is no failure: Wine returns it for the first part of a message, Windows does not.
 void expect_routine(pipe_instance& client, BOOL started) {
@@ -142,6 +158,23 @@ void accept_client(server_state& server) {
     server.complete.splice(server.complete.end(), server.listening);
     listen(server);     // first, so that the next client can connect
     start_read(client); // fails if the client has left again
+}
+
+// Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
+DWORD cancel_overdue(server_state& server) {
+    const DWORD limit_ms = server.options.idle_limit.ms;
+    if (limit_ms == INFINITE) { // --limit 0
+        return INFINITE;        // a routine, the next client or Ctrl+C ends the wait
+    }
+    const ULONGLONG now_ms = GetTickCount64();
+    for (pipe_instance& client : server.pending) {
+        const ULONGLONG pending_ms = now_ms - client.start_ms;
+        if (pending_ms < limit_ms) {
+            return static_cast<DWORD>(limit_ms - pending_ms);
+        }
+        CancelIoEx(client.pipe.get(), &client); // its routine is called, with an error
+    }
+    return INFINITE; // as above
 }
 
 void serve(server_state& server) {

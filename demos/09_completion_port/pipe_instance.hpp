@@ -19,7 +19,6 @@
 // Each client can make this program hold a message of 1 MiB. A reply that its client does not read
 // takes as much of the kernel's memory, which no figure of this process shows.
 constexpr std::size_t most_clients = 1024;
-constexpr ULONGLONG no_end_ms = ~0ULL;
 
 enum class operation { connect, read, reply };
 
@@ -29,7 +28,7 @@ struct pipe_instance {
     ipc::unique_handle pipe;
     OVERLAPPED overlapped{}; // hEvent stays null: a packet reports the end of the operation
     operation current = operation::connect;
-    std::atomic<ULONGLONG> end_ms = no_end_ms; // of the idle limit; the main thread reads it
+    std::atomic<ULONGLONG> start_ms = 0; // of the read or reply; 0: the instance waits for a client
     ipc::message_buffer buffer{protocol::max_message_bytes};
     std::uint64_t answered = 0;
     std::list<pipe_instance>::iterator position; // in the server's list
@@ -47,13 +46,6 @@ struct server_state {
     std::uint64_t served = 0;
 };
 
-// Call it when an operation starts: the client gets the whole limit again.
-inline void renew_limit(const server_state& server, pipe_instance& client) {
-    const DWORD limit_ms = server.options.idle_limit.ms;
-    // INFINITE is --limit 0.
-    client.end_ms = limit_ms == INFINITE ? no_end_ms : GetTickCount64() + limit_ms;
-}
-
 // Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
 inline DWORD cancel_overdue(server_state& server) {
     const DWORD limit_ms = server.options.idle_limit.ms;
@@ -62,14 +54,15 @@ inline DWORD cancel_overdue(server_state& server) {
     }
     const std::lock_guard lock(server.mutex); // or a worker could delete an instance meanwhile
     const ULONGLONG now_ms = GetTickCount64();
-    ULONGLONG next_ms = now_ms + limit_ms;
+    ULONGLONG wait_ms = limit_ms;
     for (pipe_instance& client : server.instances) {
-        const ULONGLONG end_ms = client.end_ms;
-        if (end_ms <= now_ms) {
+        const ULONGLONG start_ms = client.start_ms;
+        const ULONGLONG end_ms = start_ms + limit_ms;
+        if (start_ms != 0 && end_ms <= now_ms) {
             CancelIoEx(client.pipe.get(), &client.overlapped); // its packet comes with an error
-        } else {
-            next_ms = std::min(next_ms, end_ms);
+        } else if (start_ms != 0) {
+            wait_ms = std::min(wait_ms, end_ms - now_ms);
         }
     }
-    return static_cast<DWORD>(next_ms - now_ms);
+    return static_cast<DWORD>(wait_ms);
 }

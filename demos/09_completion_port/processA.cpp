@@ -134,6 +134,7 @@ ipc::call_result judge_call(pipe_instance& client, BOOL done) {
 
 ipc::call_result start_read(pipe_instance& client) {
     client.current = operation::read;
+    client.start_ms = GetTickCount64();
     const BOOL done = ReadFile(client.pipe.get(), client.buffer.free_space(),
                                client.buffer.free_bytes(), nullptr, &client.overlapped);
     return judge_call(client, done);
@@ -144,6 +145,7 @@ ipc::call_result start_reply(pipe_instance& client) {
     protocol::make_reply(message);
     const auto bytes = static_cast<DWORD>(message.size());
     client.current = operation::reply;
+    client.start_ms = GetTickCount64();
     const BOOL done =
         WriteFile(client.pipe.get(), message.data(), bytes, nullptr, &client.overlapped);
     return judge_call(client, done);
@@ -157,7 +159,6 @@ bool handle_completion(server_state& server, pipe_instance& client, ipc::call_re
             post_packet(server, client, result.bytes);
             return true;
         }
-        renew_limit(server, client);
         if (client.current == operation::connect) {
             accept_client(server);
         } else if (client.current == operation::read) {

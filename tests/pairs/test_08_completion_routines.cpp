@@ -2,7 +2,11 @@
 #include "tests/pairs/server_suite.hpp"
 
 #include "common/error.hpp"
-#include "demos/08_completion_routines/pipe_instance.hpp"
+
+// The routine and what it needs; the program's own wmain is not called here.
+#define wmain wmain_of_process_a
+#include "demos/08_completion_routines/processA.cpp" // NOLINT(bugprone-suspicious-include)
+#undef wmain
 
 const ipc::test::tested_server ipc::test::tested = {
     .folder = L"08_completion_routines",
