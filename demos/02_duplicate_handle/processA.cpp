@@ -73,7 +73,8 @@ void wait_for_client(HANDLE control, DWORD limit_ms) {
     if (error == WAIT_TIMEOUT) {
         throw std::runtime_error("no B came: start processB beside this program");
     }
-    if (error != ERROR_PIPE_CONNECTED) { // B was faster than this call
+    // B was faster than this call, or has even ended again. PeekNamedPipe will tell.
+    if (error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
         check_call("ConnectNamedPipe", error);
     }
 }
