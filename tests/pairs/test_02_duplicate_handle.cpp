@@ -412,6 +412,13 @@ TEST_CASE("A gives no handles to a client that has sent data or has ended") {
         SECTION("one byte") {
             b->send("x");
         }
+        SECTION("an empty message") {
+            b->send("");
+        }
+        SECTION("an empty message of a client that has ended") {
+            b->send("");
+            b->close();
+        }
         SECTION("a message of the right size") {
             b->send(std::string(sizeof(message), '\0'));
         }
