@@ -73,7 +73,8 @@ void wait_for_client(HANDLE control, DWORD limit_ms) {
     if (error == WAIT_TIMEOUT) {
         throw std::runtime_error("no B came: start processB beside this program");
     }
-    if (error != ERROR_PIPE_CONNECTED) { // B was faster than this call
+    // B was faster than this call, or has even ended again, which the next read will tell.
+    if (error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
         check_call("ConnectNamedPipe", error);
     }
 }
@@ -87,14 +88,18 @@ ipc::unique_handle open_client_process(HANDLE control) {
     ipc::unique_handle process(OpenProcess(PROCESS_DUP_HANDLE, FALSE, id));
     // ANCHOR_END: open
     const DWORD open_error = process ? ERROR_SUCCESS : GetLastError();
-    // Windows may give the id of an ended process to a new one. If the pipe is still connected and
-    // empty, B has probably not ended. (With unread data a dead client's pipe looks connected.)
-    DWORD unread_bytes = 0;
-    if (!PeekNamedPipe(control, nullptr, 0, nullptr, &unread_bytes, nullptr)) {
-        check_call("PeekNamedPipe", GetLastError());
-    }
-    if (unread_bytes > 0) {
+    // Windows may give the id of an ended process to a new one. A read that has to wait makes it
+    // unlikely that B has ended. B sends nothing; what a dead client sent can still be read, even an
+    // empty message, which PeekNamedPipe would not show.
+    char byte = 0;
+    ipc::overlapped_call call(control);
+    const BOOL done = ReadFile(control, &byte, 1, nullptr, call.get());
+    const DWORD read_error = call.wait(done, 0 /* ms */).error;
+    if (read_error == ERROR_SUCCESS) {
         throw std::runtime_error("refused: B sends data through the control pipe");
+    }
+    if (read_error != WAIT_TIMEOUT) {
+        check_call("ReadFile", read_error);
     }
     check_call("OpenProcess", open_error);
     return process;

@@ -410,6 +410,13 @@ TEST_CASE("A gives no handles to a client that has sent data or has ended") {
         SECTION("one byte") {
             b->send("x");
         }
+        SECTION("an empty message") {
+            b->send("");
+        }
+        SECTION("an empty message of a client that has ended") {
+            b->send("");
+            b->close();
+        }
         SECTION("a message of the right size") {
             b->send(std::string(sizeof(message), '\0'));
         }
@@ -498,6 +505,7 @@ TEST_CASE("A says so if B is killed before A has taken the event back") {
         const suspended stop(*a.a);
         DWORD written = 0;
         REQUIRE(WriteFile(input.get(), "all", 3, &written, nullptr));
+        REQUIRE(FlushFileBuffers(input.get())); // or one read of B could take both messages
         REQUIRE(WriteFile(input.get(), "", 0, &written, nullptr)); // read as the end of the file
         REQUIRE(b.wait_for_output("B: wrote 3 bytes"));
         b.kill();

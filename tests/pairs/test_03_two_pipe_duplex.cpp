@@ -388,12 +388,12 @@ TEST_CASE("A gives up when nobody comes, and refuses a program that opens one pi
     const names::arguments limit = {L"--limit", L"1"};
     program a1(nobody.a(limit));
     program a2(only_a_to_b.a(limit));
-    program a3(only_b_to_a.a(limit));
-    program a4(came_and_went.a(limit));
-    REQUIRE(a2.wait_for_output(waiting));
+    REQUIRE(a2.wait_for_output(waiting)); // and at once its client: the limit runs
     const ipc::unique_handle stranger2 = open_pipe(only_a_to_b.a_to_b, GENERIC_READ);
+    program a3(only_b_to_a.a(limit));
     REQUIRE(a3.wait_for_output(waiting));
     const ipc::unique_handle stranger3 = open_pipe(only_b_to_a.b_to_a, GENERIC_WRITE);
+    program a4(came_and_went.a(limit));
     REQUIRE(a4.wait_for_output(waiting));
     open_both(came_and_went);
     const outcome end1 = wait_for_outcome(a1);
