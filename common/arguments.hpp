@@ -10,14 +10,14 @@
 
 namespace ipc {
 
-// How long a program waits, in milliseconds. INFINITE: without limit, for --limit 0.
+// How long a program waits, in milliseconds. INFINITE, from --limit 0: no limit.
 struct time_limit {
     DWORD ms;
 };
 
-// An option and the variable that takes its value: bool for a switch, wstring for a
-// text that is not empty (--out FILE), uint64_t for a decimal number (--bytes N), time_limit for
-// whole seconds (--limit SECONDS; 0: without limit; at most 1,000,000).
+// An option and the variable for its value: bool for a switch, wstring for a text that is not empty
+// (--out FILE), uint64_t for a decimal number (--bytes N), time_limit for whole seconds (--limit
+// SECONDS; 0: no limit; at most 1,000,000).
 struct option {
     std::wstring_view name;
     std::variant<bool*, std::wstring*, std::uint64_t*, time_limit*> value;

@@ -30,9 +30,8 @@ public:
 // Throws win32_error with this code, for calls that return their error code or deliver it later.
 [[noreturn]] void throw_error(const char* call, DWORD code);
 
-// Returns "ERROR_BROKEN_PIPE (109): <system text>", in UTF-8. A code that this collection has no
-// name for reads "error 12345: <system text>". Windows words the system text in the user's
-// language.
+// Returns "ERROR_BROKEN_PIPE (109): <system text>", in UTF-8, or "error 12345: <system text>" for a
+// code whose name this function does not know. The system text is in the user's language.
 // Names and numbers: https://learn.microsoft.com/windows/win32/debug/system-error-codes
 std::string error_text(DWORD code);
 

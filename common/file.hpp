@@ -19,11 +19,11 @@ public:
     // With an empty path the text is used. It must live as long as this object.
     byte_source(const std::wstring& path, std::string_view text);
 
-    // Returns how many bytes the file or the text has. A file must be on a disk.
+    // Returns the number of bytes of the file or the text. A file must be on a disk.
     std::uint64_t length() const;
 
-    // Copies the next bytes into the buffer and returns how many. It fills the buffer until the
-    // bytes come to their end, and then returns 0.
+    // Copies the next bytes into the buffer and returns how many: as many as fit, fewer when the
+    // bytes end, and then 0.
     DWORD read(std::span<char> buffer);
 
 private:

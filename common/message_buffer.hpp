@@ -9,7 +9,7 @@
 
 namespace ipc {
 
-// Holds one message of up to max_bytes bytes, which may take several reads. It starts with 4 KiB
+// Holds one message of up to max_bytes bytes, which may need several reads. It starts with 4 KiB
 // and grows when a message does not fit:
 //
 //     ReadFile(pipe, buffer.free_space(), buffer.free_bytes(), ...); // when the read has ended:
@@ -23,7 +23,7 @@ public:
 
     char* free_space() { return memory_.data() + used_; }
     DWORD free_bytes() const { return static_cast<DWORD>(memory_.size()) - used_; }
-    void add(DWORD bytes) { used_ += bytes; } // that a read has put into the free space
+    void add(DWORD bytes) { used_ += bytes; } // after a read has put them into the free space
 
     // Makes room for the rest of a message that has filled the free space. Returns false if the
     // message is longer than the limit. Throws std::bad_alloc.

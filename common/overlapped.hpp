@@ -8,10 +8,10 @@ namespace ipc {
 
 // How an overlapped call ended. WAIT_TIMEOUT: the limit was over, and the call was cancelled.
 // ERROR_OPERATION_ABORTED: the stop event was set, and the call was cancelled. Any other code is
-// the call's own. How many bytes of a cancelled write the other end has read is not known.
+// the call's own. After a cancelled write, the other end may have read any part of the bytes.
 struct call_result {
     DWORD error = ERROR_SUCCESS;
-    DWORD bytes = 0; // that were read or written; right for ERROR_MORE_DATA too
+    DWORD bytes = 0; // the number read or written; correct for ERROR_MORE_DATA too
 };
 
 // Owns the OVERLAPPED and the event of one call at a time, and waits for the call's end within a
@@ -23,8 +23,8 @@ struct call_result {
 //
 // Until a call has ended, the kernel may write into its OVERLAPPED and into its buffer. Neither
 // wait() nor the destructor returns or throws before that. So declare the file and the buffer
-// first: what is declared first is destroyed last. The caller owns the file, opens it with
-// FILE_FLAG_OVERLAPPED, and keeps it open.
+// before the overlapped_call, and they are destroyed after it. The caller owns the file, opens it
+// with FILE_FLAG_OVERLAPPED, and keeps it open.
 // https://learn.microsoft.com/windows/win32/fileio/synchronous-and-asynchronous-i-o
 class overlapped_call {
 public:

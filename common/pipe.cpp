@@ -14,8 +14,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
         // ANCHOR: open
-        // SECURITY_IDENTIFICATION: the server can ask who the client is, but cannot act as the
-        // client.
+        // SECURITY_IDENTIFICATION: the server can see who the client is, but cannot act as it.
         unique_handle pipe(
             CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr, OPEN_EXISTING,
                         flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
@@ -35,8 +34,8 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
                     : "no server at " + to_utf8(name) + ": start processA first");
         }
         // ANCHOR: wait
-        // WaitNamedPipeW promises nothing: another client may be faster, or the server may end. So
-        // the next CreateFileW decides. The time is never 0, which would mean the server's default.
+        // After WaitNamedPipeW another client may be faster, or the server may end, so the next
+        // CreateFileW decides. The time is never 0, which would mean the server's default.
         const auto wait_ms = static_cast<DWORD>(std::min(limit_ms - waited_ms, longest_wait_ms));
         if (error != ERROR_PIPE_BUSY || !WaitNamedPipeW(name.c_str(), wait_ms)) {
             Sleep(std::min(poll_ms, wait_ms)); // Windows cannot notify a client of a new pipe name

@@ -16,8 +16,8 @@ namespace ipc {
 // The rules: https://learn.microsoft.com/cpp/c-language/parsing-c-command-line-arguments
 std::wstring command_line(const std::vector<std::wstring>& arguments);
 
-// Returns the full path of a file in the folder of the running program. A program that starts its
-// partner by this path never starts another program that PATH finds first. Throws win32_error.
+// Returns the full path of a file in the folder of the running program. By its name alone, Windows
+// could start another program of this name from another folder. Throws win32_error.
 std::filesystem::path beside_this_program(std::wstring_view file_name);
 
 // Waits until the process has ended and returns its exit code. Throws win32_error, with the code

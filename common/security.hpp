@@ -7,8 +7,8 @@
 
 namespace ipc {
 
-// Security attributes for a new named object: every process of the current user can open it, and no
-// other user's (an administrator can take the right). A new named pipe has a weaker default:
+// Security attributes for a new named object: processes of the current user can open it, and those
+// of other users cannot (an administrator can change that). The default of a named pipe is weaker:
 // everyone can read from it.
 //
 // One line decides this: the SDDL text in security.cpp. To let more users in, append an entry:
@@ -27,7 +27,7 @@ public:
     user_only_security(const user_only_security&) = delete;
     user_only_security& operator=(const user_only_security&) = delete;
 
-    // For the lpSecurityAttributes of a creating call. The pointer is valid as long as this object;
+    // The lpSecurityAttributes of a creating call. The pointer is valid as long as this object;
     // the new object keeps a copy of what it points to.
     SECURITY_ATTRIBUTES* get() { return &attributes_; }
 

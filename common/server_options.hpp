@@ -20,9 +20,9 @@ struct server_options {
 server_options parse_server_options(int argc, wchar_t** argv);
 
 // Prints "A: a client left; requests answered: 3", or why the server dropped the client. error is
-// the code of the read or write that ended the connection: ERROR_OPERATION_ABORTED or
-// WAIT_TIMEOUT means that the idle limit was over, ERROR_MORE_DATA that a message was longer than the server allows. Throws
-// win32_error if standard output cannot be written.
+// the code of the read or write that ended the connection. ERROR_OPERATION_ABORTED or WAIT_TIMEOUT
+// means that the idle limit was over, and ERROR_MORE_DATA that a message was longer than the server
+// allows. Throws win32_error if standard output cannot be written.
 void print_client_end(DWORD error, std::uint64_t answered);
 
 } // namespace ipc

@@ -4,15 +4,15 @@
 
 namespace ipc {
 
-// Returns a manual-reset event. The first call changes what Ctrl+C and Ctrl+Break do: they no
-// longer end the program, they set the event. So a server can wait for the event beside its work,
-// and end in order. The event is never closed or reset. Throws win32_error.
-// Keeps GetLastError, so that it can be an argument of overlapped_call::wait.
+// Returns a manual-reset event. After the first call, Ctrl+C and Ctrl+Break set the event and no
+// longer end the program. So a server can wait for the event together with its work, and end
+// cleanly. The event is never closed or reset. Throws win32_error. Does not change GetLastError, so
+// that a call of this function can be an argument of overlapped_call::wait.
 // https://learn.microsoft.com/windows/console/setconsolectrlhandler
 HANDLE ctrl_c_event();
 
-// Returns whether the event is set now. A loop needs this if its calls may always succeed at once:
-// then it never waits, and so would never notice the event. Throws win32_error.
+// Returns whether the event is set now. A loop whose calls may always succeed at once needs this:
+// it never waits, so no wait would notice the event. Throws win32_error.
 bool ctrl_c_pressed();
 
 } // namespace ipc

@@ -11,7 +11,7 @@
 
 namespace ipc {
 
-// Convert between Windows' UTF-16 and the UTF-8 that these programs print. Whatever is not valid
+// Convert between the UTF-16 of Windows and the UTF-8 that these programs print. Invalid input
 // (half of a surrogate pair, a byte that is not UTF-8) becomes U+FFFD.
 std::string to_utf8(std::wstring_view text);
 std::wstring to_utf16(std::string_view text);
@@ -44,14 +44,13 @@ void print_error_line(std::string_view format, const Values&... values) {
     write_line(STD_ERROR_HANDLE, fill(format, {to_text(values)...}));
 }
 
-// Splits arriving bytes into lines that are safe to show, and calls show for each. A line has no
-// line break, "?" for each control character, and about 4 KiB at most: a longer one comes in
-// pieces.
+// Splits arriving bytes into lines that are safe to show, and calls show for each. The line break
+// is removed, "?" replaces each control character, and a line over about 4 KiB comes in pieces.
 class line_splitter {
 public:
     explicit line_splitter(std::function<void(std::string_view)> show) : show_(std::move(show)) {}
     void write(std::string_view bytes);
-    void finish(); // call it at the end: it shows what came after the last line break
+    void finish(); // call it at the end: it shows a last line that has no line break
 
 private:
     void show_line();

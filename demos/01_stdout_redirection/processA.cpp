@@ -40,7 +40,7 @@ struct pipe_ends {
 
 pipe_ends create_pipe() {
     pipe_ends pipe;
-    // Nobody can inherit a new pipe end, and the list below takes only what can be inherited.
+    // No child can inherit the ends of a new pipe, and the handle list refuses such handles.
     // ANCHOR: create_pipe
     if (!CreatePipe(pipe.read_end.put(), pipe.write_end.put(), nullptr, 0 /* default size */)) {
         ipc::throw_last_error("CreatePipe");
@@ -52,8 +52,8 @@ pipe_ends create_pipe() {
     return pipe;
 }
 
-// The NUL device, as the child's standard input: a child that reads it gets the end at once, and
-// does not wait for keys that nobody presses.
+// Opens the NUL device as the child's standard input: a child that reads it gets the end at once
+// and does not wait for the keyboard.
 ipc::unique_handle open_empty_input() {
     SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
     ipc::unique_handle input(CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,
@@ -64,7 +64,7 @@ ipc::unique_handle open_empty_input() {
     return input;
 }
 
-// Starts the program and returns its process. It inherits the two handles and no other.
+// Starts the program and returns its process. The child inherits the two handles and no other.
 ipc::unique_handle start_program(std::wstring command, HANDLE input, HANDLE output) {
     SIZE_T bytes = 0;
     InitializeProcThreadAttributeList(nullptr, 1, 0, &bytes); // fails by design: returns the size
@@ -101,8 +101,8 @@ ipc::unique_handle start_program(std::wstring command, HANDLE input, HANDLE outp
     return ipc::unique_handle(child.hProcess);
 }
 
-// Passes everything to the sink and returns the number of bytes. There is no time limit, as a silent
-// child may be a busy one: the last process that holds a write end ends the wait.
+// Passes everything to the sink and returns the number of bytes. There is no time limit, because a
+// silent child may be busy. The loop ends when the last write end is closed.
 std::uint64_t read_to_end(HANDLE read_end, ipc::byte_sink& sink) {
     std::vector<char> buffer(buffer_bytes);
     std::uint64_t total = 0;

@@ -1,7 +1,7 @@
 // Demo 01, process B: an ordinary console program.
 //
 // B writes lines to its standard output and standard error and ends with exit code 42. It writes in
-// the same way to a console, a file or a pipe; it asks once which of them it has, to show it.
+// the same way to a console, a file or a pipe, and asks which it has only to print it.
 // With --bytes N it writes N bytes of a repeatable pattern to its standard output instead.
 //
 // Run: processB [--bytes N]
@@ -45,8 +45,8 @@ void write_pattern(HANDLE output, std::uint64_t total) {
             chunk[i] = pattern_byte(sent + i);
         }
         DWORD written = 0;
-        // Fails with ERROR_NO_DATA or ERROR_BROKEN_PIPE when every read end is closed. The message
-        // may be lost with it, as standard error can be the same pipe; the exit code is not.
+        // Fails with ERROR_NO_DATA or ERROR_BROKEN_PIPE when every read end is closed. The error
+        // message may be lost, because standard error can be the same pipe; the exit code is not.
         if (!WriteFile(output, chunk.data(), static_cast<DWORD>(size), &written, nullptr)) {
             ipc::throw_last_error("WriteFile");
         }

@@ -2,7 +2,7 @@
 //
 // B connects to A's control pipe. A opens B's process and duplicates two handles into it: the write
 // end of a second pipe, and an event. A sends B their numbers, shows what arrives through the pipe
-// (or writes it to FILE), and in the end takes the event's handle back.
+// (or writes it to FILE), and at the end takes the event's handle back.
 //
 // Run: processA [--out FILE] [--limit SECONDS] [--name SUFFIX], and processB beside it
 
@@ -37,7 +37,7 @@ constexpr ipc::time_limit default_limit{20'000};
 constexpr auto b_ended_early = "B ended before it had written everything";
 constexpr DWORD buffer_bytes = 64 * 1024;
 
-// Throws if a call failed. A limit that is over and a B that has ended get a line of their own.
+// Throws if a call failed, with its own text if B has ended or the limit is over.
 void check_call(const char* call, DWORD error) {
     if (ipc::is_disconnected(error)) {
         throw std::runtime_error(b_ended_early);
@@ -87,8 +87,8 @@ ipc::unique_handle open_client_process(HANDLE control) {
     ipc::unique_handle process(OpenProcess(PROCESS_DUP_HANDLE, FALSE, id));
     // ANCHOR_END: open
     const DWORD open_error = process ? ERROR_SUCCESS : GetLastError();
-    // Windows may give the id of an ended process to a new one. A connected and empty pipe makes it
-    // unlikely that B has ended. B sends nothing; what a dead client sent would keep its connection.
+    // Windows may give the id of an ended process to a new one. If the pipe is still connected and
+    // empty, B has probably not ended. (With unread data a dead client's pipe looks connected.)
     DWORD unread_bytes = 0;
     if (!PeekNamedPipe(control, nullptr, 0, nullptr, &unread_bytes, nullptr)) {
         check_call("PeekNamedPipe", GetLastError());
@@ -100,7 +100,7 @@ ipc::unique_handle open_client_process(HANDLE control) {
     return process;
 }
 
-// A handle in B's table. The destructor takes it back, unless B was told that the handle is its own.
+// A handle in B's table. The destructor takes it back, unless A has given it away.
 class handle_in_b {
 public:
     handle_in_b(HANDLE b, HANDLE source, DWORD access) : b_(b) {
@@ -168,7 +168,8 @@ std::uint64_t read_to_end(HANDLE read_end, DWORD limit_ms, ipc::byte_sink& outpu
 
 void lend_handles(HANDLE control, HANDLE b, const std::wstring& data_name, DWORD limit_ms,
                   ipc::byte_sink& output) {
-    // CreatePipe makes such a pair of handles too, but A could not stop a read that blocks.
+    // Not CreatePipe: its read end is not overlapped, so neither the limit nor Ctrl+C could end a
+    // read.
     const auto read_end = create_pipe(data_name, PIPE_ACCESS_INBOUND, PIPE_TYPE_BYTE);
     auto write_end = ipc::connect_to_pipe(data_name, GENERIC_WRITE, 0, 0);
     const ipc::unique_handle event(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
@@ -185,7 +186,7 @@ void lend_handles(HANDLE control, HANDLE b, const std::wstring& data_name, DWORD
     ipc::print_line("A: put a pipe's write end and an event into B's handle table");
 
     const std::uint64_t total = read_to_end(read_end.get(), limit_ms, output);
-    // The pipe of a dead B ends too. B sets the event when it has written everything.
+    // The pipe ends too if B has died. B sets the event only after it has written everything.
     if (WaitForSingleObject(event.get(), 0) != WAIT_OBJECT_0) {
         throw std::runtime_error(b_ended_early);
     }

@@ -1,8 +1,8 @@
 // Demo 02, process B: gets handles from a process that did not start it.
 //
-// B connects to A's control pipe and receives two numbers: handles that A has put into B's own table.
+// B connects to A's control pipe and receives two numbers: handles that A has put into B's table.
 // B checks what they are, writes its data into the pipe, sets the event, and closes the write end.
-// The event's handle stays A's: A takes it back, and B sees that its number is no longer valid.
+// A has only lent the event: it takes the handle back, and B sees that the number is not valid now.
 //
 // Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX], and processA beside it
 
@@ -54,7 +54,7 @@ message receive_message(HANDLE control, DWORD limit_ms) {
     return received;
 }
 
-// A number that came through a pipe can be any of B's handles, so this changes nothing.
+// A number that came through a pipe can be any of B's handles, so these checks change no object.
 void check_handles(HANDLE write_end, HANDLE event) {
     if (GetFileType(write_end) != FILE_TYPE_PIPE) {
         throw std::runtime_error("A sent a number that is not a pipe in B");
@@ -94,11 +94,11 @@ void use_handles(HANDLE control, DWORD limit_ms, ipc::byte_source& input) {
     if (!SetEvent(event)) {
         ipc::throw_last_error("SetEvent");
     }
-    write_end.reset(); // after SetEvent: A looks at the event when the pipe has ended
+    write_end.reset(); // after SetEvent: A checks the event when the pipe has ended
     ipc::print_line("B: wrote {} bytes, set the event, closed the write end", total);
 
     const message taken_back = receive_message(control, limit_ms);
-    DWORD flags = 0; // not used: the number may be that of another handle by now
+    DWORD flags = 0; // GetHandleInformation changes nothing, whatever the number names by now
     if (taken_back.event != 0 || GetHandleInformation(event, &flags) ||
         GetLastError() != ERROR_INVALID_HANDLE) {
         throw std::runtime_error("A did not take the event back");

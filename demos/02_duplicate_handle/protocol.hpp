@@ -9,16 +9,16 @@
 
 constexpr auto control_pipe_name = LR"(\\.\pipe\ipc_demos.02.control)";
 
-// A sends it twice: first with the numbers of two handles in B's table, and at the end with zeros,
-// which say that all data has arrived and that A has taken the event's handle back. It has the same
-// size in a 32-bit and in a 64-bit process; a HANDLE has not.
+// A sends it twice: first with the numbers of two handles in B's table, and at the end with zeros:
+// all data has arrived, and A has taken the event's handle back. It has the same size in a 32-bit
+// and in a 64-bit process, unlike a HANDLE.
 struct message {
     std::uint64_t write_end = 0;
     std::uint64_t event = 0;
 };
 
-// Windows uses 32 bits of a handle, also in a 64-bit process. A 32-bit process extends the sign when
-// it sends and drops the upper half when it receives, and loses nothing.
+// Windows uses only 32 bits of a handle, also in a 64-bit process. So a 32-bit process loses
+// nothing: it extends the sign when it sends a number, and drops the upper half on arrival.
 inline std::uint64_t to_number(HANDLE handle) {
     return static_cast<std::uint64_t>(std::int64_t{reinterpret_cast<std::intptr_t>(handle)});
 }

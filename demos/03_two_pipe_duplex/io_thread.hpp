@@ -1,6 +1,6 @@
 #pragma once
 
-// A thread that makes blocking calls and can be stopped all the same, and the wait for such threads.
+// A thread that makes blocking calls and can still be stopped, and the wait for such threads.
 
 #include "common/error.hpp"
 #include "common/stop.hpp"
@@ -19,7 +19,7 @@
 // CancelSynchronousIo needs the HANDLE of the thread, and std::thread does not promise to have one.
 class io_thread {
 public:
-    // The work looks at stop between two calls.
+    // The work checks stop between two calls.
     using work = std::function<void(const std::atomic<bool>& stop)>;
 
     explicit io_thread(work to_do) : work_(std::move(to_do)) {
@@ -36,7 +36,7 @@ public:
     ~io_thread() {
         constexpr DWORD cancel_again_ms = 10;
         stop_ = true;
-        do { // again and again: a thread that is between two calls may block in the next one
+        do { // repeat: a thread that is between two calls may block in the next one
             CancelSynchronousIo(handle_.get());
         } while (WaitForSingleObject(handle_.get(), cancel_again_ms) == WAIT_TIMEOUT);
     }
@@ -70,8 +70,8 @@ private:
 
 enum class wait_end { threads_ended, ctrl_c, limit_over };
 
-// Waits until all threads have ended, or until Ctrl+C or the limit. Throws what the first thread
-// that failed has thrown; the destructors of the others then stop them.
+// Waits until all threads have ended, or until Ctrl+C or the limit. If a thread has thrown, throws
+// the same exception; the destructors of the other threads then stop them.
 inline wait_end wait_for_threads(std::vector<const io_thread*> threads, DWORD limit_ms) {
     while (!threads.empty()) {
         std::vector<HANDLE> handles = {ipc::ctrl_c_event()};

@@ -47,12 +47,12 @@ ipc::unique_handle create_pipe(const std::wstring& name, DWORD direction) {
     const HANDLE pipe = CreateNamedPipeW(
         name.c_str(),                              // \\.\pipe\ and up to 247 characters
         direction | FILE_FLAG_FIRST_PIPE_INSTANCE, // fail if another server has the name
-        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE        // a stream of bytes without borders
+        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE        // a stream of bytes, no messages
             | PIPE_WAIT                            // calls block
             | PIPE_REJECT_REMOTE_CLIENTS,          // no client from the network
         1,                                         // instance: one client at a time
-        buffer_bytes,                              // of the direction to the client: a hint
-        buffer_bytes,                              // of the direction from the client
+        buffer_bytes,                              // output buffer, to the client: a hint
+        buffer_bytes,                              // input buffer, from the client
         0,                                         // default limit of WaitNamedPipe: 50 ms
         security.get());                           // who may connect: the same user
     // ANCHOR_END: create
@@ -65,8 +65,8 @@ ipc::unique_handle create_pipe(const std::wstring& name, DWORD direction) {
 void wait_for_client(HANDLE pipe) {
     const BOOL done = ConnectNamedPipe(pipe, nullptr); // blocks until a client opens the pipe
     const DWORD error = done ? ERROR_SUCCESS : GetLastError();
-    // Two error codes mean success: the client was faster than this call, or has even closed its
-    // end again, which the first read will tell.
+    // Two error codes mean success: the client connected before this call, or has even closed its
+    // end again, which the first read or write reports.
     if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
         ipc::throw_error("ConnectNamedPipe", error);
     }
@@ -86,7 +86,7 @@ wait_end wait_for_client_of_both(HANDLE outbound, HANDLE inbound, DWORD limit_ms
             wait_for_client(inbound);
         });
         result = wait_for_threads({&connecting}, limit_ms);
-    } // the thread has ended; client_process_id would wait for a call that blocks on the same pipe
+    } // the thread has ended, or client_process_id would wait for a call that blocks on the pipe
     const bool same_client = client_process_id(outbound) == client_process_id(inbound);
     if (result == wait_end::limit_over) {
         throw std::runtime_error(same_client ? "nobody has opened the pipes: start processB"
@@ -109,7 +109,7 @@ void write_bytes(HANDLE outbound, const void* bytes, DWORD count) {
     }
 }
 
-// Sends the length and then exactly this number of bytes, also if a file grows meanwhile.
+// Sends the length and then exactly this number of bytes.
 void send_input(HANDLE outbound, ipc::byte_source& input, stream_length length,
                 const std::atomic<bool>& stop) {
     write_bytes(outbound, &length, sizeof length);

@@ -1,7 +1,7 @@
 // Demo 03, process B: the client that opens both pipes, each for its one direction.
 //
 // B reads from one pipe and writes to the other, with the letters a to z in upper case, until A
-// closes its side. One thread is enough here: A always reads, whatever its own writes do. So each
+// closes its side. One thread is enough: A always reads, even while its own write blocks. So each
 // write of B ends, and B reads again.
 //
 // Run: processB [--limit SECONDS] [--name SUFFIX], and processA beside it
@@ -44,7 +44,7 @@ stream_length read_length(HANDLE read_end) {
     stream_length length = 0;
     auto* bytes = reinterpret_cast<char*>(&length);
     DWORD count = 0;
-    for (DWORD used = 0; used < sizeof length; used += count) { // a byte pipe may give it in pieces
+    for (DWORD used = 0; used < sizeof length; used += count) { // a byte pipe may split it
         if (!ReadFile(read_end, bytes + used, sizeof length - used, &count, nullptr)) {
             throw_pipe_error("ReadFile", GetLastError());
         }
@@ -66,10 +66,10 @@ void return_stream(HANDLE read_end, HANDLE write_end, stream_length length) {
         total += count;
     }
     const DWORD error = GetLastError();
-    if (!ipc::is_disconnected(error) || total != length) { // the death of A ends the pipe too
+    if (!ipc::is_disconnected(error) || total != length) { // a killed A ends the pipe too
         throw_pipe_error("ReadFile", error);
     }
-    // Waits until A has read it all. If A has died by then, even a write of no bytes fails.
+    // Waits until A has read everything. The write of 0 bytes fails if A has died meanwhile.
     if (!FlushFileBuffers(write_end) || !WriteFile(write_end, "", 0, &written, nullptr)) {
         throw_pipe_error("FlushFileBuffers", GetLastError());
     }

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-// One WriteFile needs the whole message in one buffer, and Windows copies a message that waits in a
-// pipe into kernel memory. So B has a limit of its own. A refuses far shorter messages.
+// One WriteFile needs the whole message in one buffer, and Windows copies an unread message into
+// kernel memory. So B has a limit too. It is higher than A's, to show how A refuses a message.
 constexpr std::size_t longest_line_bytes = 32 * 1024 * 1024;
 
 class message_source {

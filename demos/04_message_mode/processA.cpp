@@ -1,8 +1,8 @@
 // Demo 04, process A: the server of a message-type pipe, in which each WriteFile is one message.
 //
-// A serves one client. It reads each message whole, however long it is, and answers with its length.
-// A message over 16 MiB is read to its end and refused, and the next one is read correctly. A ends
-// when its client has left, or when Ctrl+C is pressed.
+// A serves one client. It reads each message whole and answers with the message's length. A message
+// over 16 MiB is read to its end and refused, and the next message is read correctly. A ends when
+// its client has left, or when Ctrl+C is pressed.
 //
 // Run: processA [--out FILE] [--limit SECONDS] [--name SUFFIX]
 
@@ -40,7 +40,7 @@ struct connection {
 };
 
 struct message {
-    std::vector<char> content; // one that is too long leaves only a part here
+    std::vector<char> content; // only a part, if the message is too long
     std::uint64_t bytes = 0;   // the length of the whole message
     int reads = 0;
 };
@@ -73,7 +73,7 @@ ipc::unique_handle create_pipe(const std::wstring& name) {
 struct stopped {}; // thrown when Ctrl+C was pressed
 
 void check(const char* call, DWORD error) {
-    // Asks every time: a busy client may never let a call wait for the event.
+    // Tested after each call: with a busy client no call has to wait, so no wait sees the event.
     if (error == ERROR_OPERATION_ABORTED || ipc::ctrl_c_pressed()) {
         throw stopped();
     }
@@ -92,15 +92,15 @@ void wait_for_client(connection& client) {
     const BOOL done = ConnectNamedPipe(client.pipe.get(), client.call.get());
     // INFINITE: a server waits until a client comes or Ctrl+C is pressed.
     const DWORD error = client.call.wait(done, INFINITE, ipc::ctrl_c_event()).error;
-    // ERROR_PIPE_CONNECTED: the client connected before the call. ERROR_NO_DATA: it also has left
-    // already, and A can still read what it sent.
+    // ERROR_PIPE_CONNECTED: the client connected before the call. ERROR_NO_DATA: it has also left
+    // again, and A can still read what it sent.
     if (error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
         check("ConnectNamedPipe", error);
     }
 }
 
-// Reads one whole message. Returns false if the client has left. A message that is too long is read
-// to its end too, because the next message comes after it.
+// Reads one whole message. Returns false if the client has left. A message that is too long is also
+// read to its end, because the next message comes after it.
 bool read_message(connection& client, message& received) {
     received.content.resize(first_read_bytes);
     received.bytes = 0;
@@ -124,7 +124,7 @@ bool read_message(connection& client, message& received) {
         const BOOL peeked = PeekNamedPipe(client.pipe.get(), nullptr, 0, nullptr, nullptr, &left);
         check("PeekNamedPipe", peeked ? ERROR_SUCCESS : GetLastError());
         const bool fits = received.bytes + left <= protocol::max_message_bytes;
-        kept = fits ? static_cast<DWORD>(received.bytes) : 0; // 0: overwrite what is too long
+        kept = fits ? static_cast<DWORD>(received.bytes) : 0; // 0: overwrite
         received.content.resize(fits ? kept + left : discarded_bytes);
     }
     // ANCHOR_END: read_message
@@ -182,7 +182,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (!out_path.empty()) {
         out.emplace(out_path, "");
     }
-    ipc::ctrl_c_event(); // from here on, Ctrl+C ends A in order
+    ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event
     connection client{create_pipe(ipc::object_name(protocol::pipe_name, suffix)), limit.ms};
     ipc::print_line("A: waiting for a client");
     wait_for_client(client);

@@ -1,7 +1,7 @@
 // Demo 04, process B: sends messages, each with one WriteFile, and reads A's answer to each.
 //
-// Without options: a short message, an empty one, one exactly as long as A's first read, a longer one,
-// and one of 1 MiB. With --in FILE each line is a message of any bytes but the line feed.
+// Without options B sends a short message, an empty one, one exactly as long as A's first read, a
+// longer one, and one of 1 MiB. With --in FILE it sends each line of the file as one message.
 //
 // Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX]
 
@@ -35,8 +35,8 @@ ipc::unique_handle connect(const std::wstring& name, DWORD limit_ms) {
     ipc::unique_handle pipe =
         ipc::connect_to_pipe(name, GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED, limit_ms);
     // ANCHOR: read_mode
-    // The server chooses the type of the pipe, each end its own read mode. A client starts in byte
-    // read mode, and one ReadFile would return two answers if both were in the pipe.
+    // The server chooses the type of the pipe, and each end its own read mode. A client starts in
+    // byte read mode, in which one ReadFile returns two answers if both are in the pipe.
     DWORD mode = PIPE_READMODE_MESSAGE;
     if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
         ipc::throw_last_error("SetNamedPipeHandleState");
@@ -88,7 +88,7 @@ int wmain(int argc, wchar_t* argv[]) try {
                          {{L"--in", &in}, {L"--limit", &limit}, {L"--name", &suffix}});
     const std::string built_in = "hello\n\n" + std::string(4096, 'x') + '\n' +
                                  std::string(10'000, 'y') + '\n' + std::string(1024 * 1024, 'z');
-    message_source messages(in, built_in); // open now, so that nobody changes the file meanwhile
+    message_source messages(in, built_in); // open before the count: the file cannot change now
     std::string message;
     std::uint64_t announced = 0;
     for (message_source counted(in, built_in); counted.read(message);) {

@@ -1,11 +1,12 @@
 #pragma once
 
-// What both processes of demo 04 agree on. One WriteFile is one message, so numbers need no framing:
+// What both processes of demo 04 agree on. One WriteFile is one message, so a number is a message:
 //
-// - B's first message is a std::uint64_t, the number of messages that follow. A message can hold any
-//   bytes, so no message can mean "that was all". The number tells A whether B is done or has died.
-// - A answers each of them with a std::uint64_t, the number of bytes it has received: the length of
-//   the message, or 0 for one that is too long.
+// - B's first message is a std::uint64_t, the number of messages that follow. A message may contain
+//   any bytes, so B cannot mark the end with a special message. The number tells A whether B has
+//   sent everything or has died.
+// - A answers each of them with a std::uint64_t: the length of the message, or 0 if A refuses the
+//   message because it is too long.
 
 #include <windows.h>
 

@@ -21,7 +21,7 @@ enum class operation { connect, read, reply };
 // instance is never moved or copied, and its destructor waits.
 struct pipe_instance {
     ipc::unique_handle pipe;
-    ipc::unique_handle event; // set when the operation is complete
+    ipc::unique_handle event; // set when the operation is complete; the next one resets it
     OVERLAPPED overlapped{};
     operation current = operation::connect;
     DWORD start_error = ERROR_SUCCESS; // of the call that started the operation

@@ -21,9 +21,9 @@ namespace {
 
 using instance_list = std::vector<std::unique_ptr<pipe_instance>>;
 
-// Notes how the call that started an operation returned. A call that succeeded has set its event. A
-// pending one will set it. After a failure only this function sets the event. So the wait returns
-// for each operation, and the clients are served in turn.
+// ANCHOR: note_start
+// Call it right after the call that started an operation and returned done. If that call fails at
+// once, only this function sets the event. So the wait returns for each operation.
 void note_start(pipe_instance& instance, operation started, BOOL done) {
     instance.start_error = done ? ERROR_SUCCESS : GetLastError();
     if (instance.start_error != ERROR_SUCCESS && instance.start_error != ERROR_IO_PENDING) {
@@ -32,6 +32,7 @@ void note_start(pipe_instance& instance, operation started, BOOL done) {
     instance.current = started;
     instance.start_ms = GetTickCount64();
 }
+// ANCHOR_END: note_start
 
 void start_connect(pipe_instance& instance) {
     const BOOL done = ConnectNamedPipe(instance.pipe.get(), &instance.overlapped);
@@ -60,7 +61,8 @@ void start_reply(pipe_instance& client) {
     note_start(client, operation::reply, done);
 }
 
-// Nothing is pending on the instance: ends the connection and waits for the next client.
+// Ends the connection, and the instance waits for the next client. Call it only if no operation of
+// the instance is pending.
 void disconnect_client(pipe_instance& client, DWORD error) {
     ipc::print_client_end(error, client.answered);
     if (!DisconnectNamedPipe(client.pipe.get())) {
@@ -75,7 +77,7 @@ void disconnect_client(pipe_instance& client, DWORD error) {
 ipc::call_result collect_result(pipe_instance& client) {
     ipc::call_result result{client.start_error, 0};
     if (result.error == ERROR_SUCCESS || result.error == ERROR_IO_PENDING ||
-        result.error == ERROR_MORE_DATA) { // any other error is the whole result
+        result.error == ERROR_MORE_DATA) { // any other error is already the result
         const BOOL good =
             GetOverlappedResult(client.pipe.get(), &client.overlapped, &result.bytes, FALSE);
         result.error = good ? ERROR_SUCCESS : GetLastError();
@@ -83,7 +85,8 @@ ipc::call_result collect_result(pipe_instance& client) {
     return result;
 }
 
-// The event of this instance is set: starts the next operation. Returns whether a client has gone.
+// Call it when the event of the instance is set. Starts the next operation. Returns whether the
+// client has gone.
 bool handle_completion(pipe_instance& client) {
     const ipc::call_result result = collect_result(client);
     if (client.current == operation::connect) {
@@ -110,8 +113,8 @@ bool handle_completion(pipe_instance& client) {
     return true;
 }
 
-// Cancels each operation of a client that has exceeded the limit. Returns how long the next wait may
-// last, until the limit of another client.
+// Cancels each read and reply that has exceeded the limit. Returns how long the next wait may last:
+// until the next one exceeds it.
 DWORD cancel_overdue(const instance_list& instances, DWORD limit_ms) {
     DWORD wait_ms = INFINITE; // if no client is connected, the next one or Ctrl+C ends the wait
     for (const auto& client : instances) {

@@ -85,8 +85,8 @@ ipc::unique_handle create_event(const std::wstring& name) {
 
 // Waits for B to set block_empty. consumer is null before B has come.
 void wait_for_empty(HANDLE block_empty, HANDLE consumer, DWORD limit_ms) {
-    // Of several signaled objects the wait returns the first: if B emptied the block and then ended,
-    // the block counts as empty.
+    // If several objects are signaled, the wait returns the first: if B emptied the block and then
+    // ended, the block counts as empty.
     const HANDLE objects[] = {ipc::ctrl_c_event(), block_empty, consumer};
     switch (WaitForMultipleObjects(consumer ? 3 : 2, objects, FALSE /* any of them */, limit_ms)) {
     case WAIT_OBJECT_0: throw std::runtime_error("stopped by Ctrl+C");
@@ -100,8 +100,8 @@ void wait_for_empty(HANDLE block_empty, HANDLE consumer, DWORD limit_ms) {
     }
 }
 
-// B stores its process id, then sets block_empty for the first time. A wrong id would only delay the
-// news of B's end until the time limit.
+// B stores its process id, then sets block_empty for the first time. With a wrong id A would only
+// notice B's end later, when the time limit is over.
 ipc::unique_handle wait_for_consumer(const char* memory, HANDLE block_empty, DWORD limit_ms) {
     wait_for_empty(block_empty, nullptr, limit_ms);
     const LONG id = *reinterpret_cast<const volatile LONG*>(memory);
@@ -157,7 +157,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto block_empty = create_event(name(protocol::block_empty_name));
     const auto block_full = create_event(name(protocol::block_full_name)); // last: B looks for it
 
-    ipc::ctrl_c_event(); // from now on Ctrl+C ends a wait, not the program on the spot
+    ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event, which ends A's waits
     ipc::print_line("A: waiting for a consumer");
     const auto consumer = wait_for_consumer(memory, block_empty.get(), limit.ms);
     ipc::print_line("A: a consumer is there");

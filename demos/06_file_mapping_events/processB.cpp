@@ -53,7 +53,7 @@ ipc::unique_handle open_event(const std::wstring& name, DWORD access, DWORD limi
     }
 }
 
-// The mapping's handle is closed at the end: the view alone keeps the memory.
+// The mapping's handle is closed on return: the view alone keeps the memory alive.
 char* map_memory(const std::wstring& name, DWORD access, DWORD offset, DWORD bytes) {
     const ipc::unique_handle mapping(OpenFileMappingW(access, FALSE, name.c_str()));
     if (!mapping) {
@@ -63,7 +63,7 @@ char* map_memory(const std::wstring& name, DWORD access, DWORD offset, DWORD byt
     if (view == nullptr) {
         ipc::throw_last_error("MapViewOfFile");
     }
-    MEMORY_BASIC_INFORMATION memory{}; // a view can contain addresses without memory behind them
+    MEMORY_BASIC_INFORMATION memory{}; // a view can have addresses without memory
     if (VirtualQuery(view, &memory, sizeof memory) == 0 || memory.State != MEM_COMMIT ||
         memory.RegionSize < bytes) {
         UnmapViewOfFile(view);
@@ -84,7 +84,7 @@ ipc::unique_handle open_producer(const volatile protocol::block_header& header) 
 }
 
 // Makes this process the only consumer. The slot is never reused: a second B would receive the rest
-// of a stream whose start the first one had.
+// of a stream without its start.
 void register_consumer(const std::wstring& memory_name, HANDLE block_empty) {
     char* view = map_memory(memory_name, FILE_MAP_READ | FILE_MAP_WRITE, 0, sizeof(LONG));
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(view); });
@@ -102,8 +102,8 @@ void register_consumer(const std::wstring& memory_name, HANDLE block_empty) {
 }
 
 void wait_for_block(HANDLE block_full, HANDLE producer, DWORD limit_ms) {
-    // Of several signaled objects the wait returns the first: if A filled a block and then ended,
-    // the block is complete.
+    // If several objects are signaled, the wait returns the first: if A filled a block and then
+    // ended, the block is complete.
     const HANDLE objects[] = {ipc::ctrl_c_event(), block_full, producer};
     switch (WaitForMultipleObjects(3, objects, FALSE /* any of them */, limit_ms)) {
     case WAIT_OBJECT_0: throw std::runtime_error("stopped by Ctrl+C: the output is incomplete");

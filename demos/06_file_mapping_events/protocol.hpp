@@ -15,8 +15,8 @@ constexpr auto block_empty_name = L"Local\\ipc_demos.06.block_empty";
 
 constexpr std::uint32_t layout_id = 0x36435049; // "IPC6"; another layout needs another number
 
-// The block starts with this header. Every field has a fixed width and its place is an offset, not a
-// pointer: each process has its view of the block at another address.
+// The header of the data. Every field has a fixed width, and offset is not a pointer, because each
+// process has its view at another address.
 struct block_header {
     std::uint32_t layout = layout_id;
     std::uint32_t producer_id = 0; // A's process
@@ -26,15 +26,15 @@ struct block_header {
 };
 static_assert(sizeof(block_header) == 32);
 
-// Offsets in the block, and its size.
+// Offsets from the header, and the size of the header and both halves.
 constexpr DWORD half_bytes = 1024 * 1024;
 constexpr DWORD first_half = 4096; // the header has a page of its own
 constexpr DWORD second_half = first_half + half_bytes;
 constexpr DWORD block_bytes = second_half + half_bytes;
 
 // The shared memory starts with the slot of the consumer: a LONG with B's process id, or 0 before B
-// has come. The block follows at 64 KiB, as a view can only start at a multiple of that: B maps the
-// slot for writing and the block for reading.
+// has come. The header and the halves follow at 64 KiB, because a view can only start at a multiple
+// of that: B maps the slot for writing and the rest for reading.
 constexpr DWORD block_start = 64 * 1024;
 constexpr DWORD memory_bytes = block_start + block_bytes;
 

@@ -132,7 +132,7 @@ void remove_ended(server& server) {
         ipc::print_client_end(client->error, client->answered);
         ++server.served;
         client = server.sessions.erase(client); // closes the instance
-        start_sessions(server); // at the front; so that the pipe's name never disappears
+        start_sessions(server); // or the name would disappear if all clients left at once
     }
 }
 

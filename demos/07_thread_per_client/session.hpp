@@ -24,7 +24,7 @@ unsigned __stdcall serve_session(void* argument); // what the thread does: see p
 // One instance of the server's pipe, with the thread that serves its client. The main thread creates
 // and destroys it; the destructor waits for the thread.
 struct session {
-    HANDLE changed; // the main thread's event: connected or ended is new
+    HANDLE changed; // the main thread's event: set after connected or ended has changed
     DWORD limit_ms;
     ipc::unique_handle pipe;
     ipc::unique_handle thread;
@@ -40,9 +40,9 @@ struct session {
     session(const session&) = delete;
     session& operator=(const session&) = delete;
 
-    // CancelSynchronousIo cancels the call in which the thread waits now. It misses a thread that is
-    // between two calls, which may then block in the next one. So it is retried until the thread
-    // ends. The pipe is closed, not disconnected: a client can still read the reply it has.
+    // CancelSynchronousIo cancels the call in which the thread waits now. A thread that is between
+    // two calls may block in the next one, so the loop goes on until the thread has ended. The pipe
+    // is closed, not disconnected: the client can still read a reply that was written.
     // ANCHOR: stop
     ~session() {
         stopping = true;

@@ -13,14 +13,14 @@
 #include <list>
 
 // Each client can make this program hold a message of 1 MiB. A reply that its client does not read
-// takes as much non-paged kernel memory, which no figure of this process shows.
+// takes as much of the kernel's memory, which no figure of this process shows.
 constexpr std::size_t most_clients = 1024;
 
 struct server_state;
 enum class operation { read, reply };
 
-// A completion routine gets the address of the OVERLAPPED, and no other pointer of the program. As
-// an instance is an OVERLAPPED with more members, a static_cast leads from one to the other.
+// A completion routine gets the address of the OVERLAPPED, and no other pointer of the program. A
+// pipe_instance derives from OVERLAPPED, so that a static_cast finds the one from the other.
 struct pipe_instance : OVERLAPPED {
     explicit pipe_instance(server_state& owner) : OVERLAPPED{}, server(owner) {}
 
@@ -39,7 +39,7 @@ struct server_state {
     ipc::unique_handle connected_event; // a client has connected to the listening instance
     std::list<pipe_instance> listening; // one instance, or none if there are most_clients
     std::list<pipe_instance> pending;   // an operation is pending; the oldest one is first
-    std::list<pipe_instance> complete;  // the operation is complete, the next one is not started
+    std::list<pipe_instance> complete;  // the operation is complete, the next one not yet started
     std::uint64_t served = 0;
 
     std::size_t client_count() const { return pending.size() + complete.size(); }
@@ -50,7 +50,7 @@ struct server_state {
 // then the same wait would call its routine too: busy clients could keep that wait from returning.
 //
 // The system passes an error code as well, but for a message longer than the buffer that code is 0
-// on Windows. GetOverlappedResult tells the truth: it fails with ERROR_MORE_DATA.
+// on Windows. GetOverlappedResult fails with ERROR_MORE_DATA, as it should.
 inline void CALLBACK note_result(DWORD /* error */, DWORD /* bytes */, OVERLAPPED* overlapped) {
     auto& client = *static_cast<pipe_instance*>(overlapped);
     const BOOL success =
@@ -61,7 +61,7 @@ inline void CALLBACK note_result(DWORD /* error */, DWORD /* bytes */, OVERLAPPE
 }
 // ANCHOR_END: routine
 
-// Cancels the operations that are pending for too long. Returns how long the next wait may last.
+// Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
 inline DWORD cancel_overdue(server_state& server) {
     const DWORD limit_ms = server.options.idle_limit.ms;
     if (limit_ms == INFINITE) { // --limit 0
@@ -75,5 +75,5 @@ inline DWORD cancel_overdue(server_state& server) {
         }
         CancelIoEx(client.pipe.get(), &client); // its routine is called, with an error
     }
-    return INFINITE; // ended as above
+    return INFINITE; // as above
 }

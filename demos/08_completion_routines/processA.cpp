@@ -77,7 +77,7 @@ void listen(server_state& server) {
     }
 }
 
-// No operation of this client is pending.
+// Call it only if no operation of the client is pending.
 void end_client(pipe_instance& client, DWORD error) {
     server_state& server = client.server;
     ipc::print_client_end(error, client.answered);
@@ -86,7 +86,7 @@ void end_client(pipe_instance& client, DWORD error) {
     listen(server); // with most_clients there was no listening instance
 }
 
-// Judges the call of ReadFileEx or WriteFileEx. Its routine is called unless the call failed.
+// Call it right after ReadFileEx or WriteFileEx. Unless that call failed, its routine will run.
 // ERROR_MORE_DATA is no failure: Wine returns it for the first part of a message, Windows does not.
 void expect_routine(pipe_instance& client, BOOL started) {
     const DWORD error = started ? ERROR_SUCCESS : GetLastError();
@@ -118,7 +118,7 @@ void start_reply(pipe_instance& client) {
     expect_routine(client, started);
 }
 
-// The client's operation is complete: starts the next one.
+// Call it when the client's operation is complete. Starts the next one.
 void handle_completion(pipe_instance& client) {
     const auto [error, bytes] = client.result;
     if (client.current == operation::read) {
@@ -161,7 +161,7 @@ void serve(server_state& server) {
             return; // Ctrl+C
         } else if (waited == WAIT_OBJECT_0 + 1) {
             accept_client(server);
-            SleepEx(0, TRUE /* alertable */); // the event came first: now the routines have a turn
+            SleepEx(0, TRUE /* alertable */); // a wait that an event ends may run no routine
         }
         while (!server.complete.empty() && (last == 0 || server.served < last)) {
             handle_completion(server.complete.front());
@@ -174,7 +174,7 @@ void serve(server_state& server) {
 void stop(server_state& server) {
     for (pipe_instance& instance : server.listening) {
         DWORD bytes = 0;
-        if (CancelIoEx(instance.pipe.get(), &instance)) {
+        if (CancelIoEx(instance.pipe.get(), &instance)) { // fails if a client has connected
             GetOverlappedResult(instance.pipe.get(), &instance, &bytes, TRUE /* wait */);
         }
     }

@@ -17,7 +17,7 @@
 #include <vector>
 
 // Each client can make this program hold a message of 1 MiB. A reply that its client does not read
-// takes as much non-paged kernel memory, which no figure of this process shows.
+// takes as much of the kernel's memory, which no figure of this process shows.
 constexpr std::size_t most_clients = 1024;
 constexpr ULONGLONG no_end_ms = ~0ULL;
 
@@ -27,7 +27,7 @@ enum class operation { connect, read, reply };
 // packet. So its members need no lock.
 struct pipe_instance {
     ipc::unique_handle pipe;
-    OVERLAPPED overlapped{}; // hEvent stays empty: the packet tells that the operation is complete
+    OVERLAPPED overlapped{}; // hEvent stays null: a packet reports the end of the operation
     operation current = operation::connect;
     std::atomic<ULONGLONG> end_ms = no_end_ms; // of the idle limit; the main thread reads it
     ipc::message_buffer buffer{protocol::max_message_bytes};
@@ -38,7 +38,7 @@ struct pipe_instance {
 struct server_state {
     ipc::server_options options;
     ipc::unique_handle port;
-    ipc::unique_handle finished_event; // there were enough clients, or no instance is left
+    ipc::unique_handle finished_event; // enough clients were served, or no instance is left
     std::vector<std::jthread> workers;
 
     std::mutex mutex; // for the members below
@@ -47,14 +47,14 @@ struct server_state {
     std::uint64_t served = 0;
 };
 
-// For the operation that starts now.
+// Call it when an operation starts: the client gets the whole limit again.
 inline void renew_limit(const server_state& server, pipe_instance& client) {
     const DWORD limit_ms = server.options.idle_limit.ms;
     // INFINITE is --limit 0.
     client.end_ms = limit_ms == INFINITE ? no_end_ms : GetTickCount64() + limit_ms;
 }
 
-// Cancels the operations that are pending for too long. Returns how long the next wait may last.
+// Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
 inline DWORD cancel_overdue(server_state& server) {
     const DWORD limit_ms = server.options.idle_limit.ms;
     if (limit_ms == INFINITE) { // --limit 0

@@ -34,7 +34,7 @@ public:
     call_limit(const call_limit&) = delete;
     call_limit& operator=(const call_limit&) = delete;
 
-    // After this no cancel comes, which would hit a later call of the thread.
+    // Waits for a callback that is running: it could cancel a later call of the thread.
     ~call_limit() {
         SetThreadpoolTimer(timer_, nullptr, 0, 0);
         WaitForThreadpoolTimerCallbacks(timer_, TRUE /* drop callbacks that have not started */);
@@ -42,7 +42,7 @@ public:
     }
 
 private:
-    // Fails if the thread is not waiting at this moment. So the timer repeats it.
+    // CancelSynchronousIo fails if the thread is between two calls. So the timer repeats it.
     static void CALLBACK cancel_call(PTP_CALLBACK_INSTANCE, void* thread, PTP_TIMER) {
         CancelSynchronousIo(thread);
     }

@@ -1,8 +1,7 @@
 // Demo 10, process A: a server with one pipe instance, which serves one client at a time.
 //
 // A reads a request and writes the reply, until the client leaves; the next client waits meanwhile.
-// A needs nothing special for transactions: what B does in one call arrives as a message and is
-// answered with a message.
+// A does nothing special for transactions: B's one call is a message to read and a reply to write.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
@@ -54,16 +53,16 @@ void wait_for_client(connection& client) {
     const BOOL done = ConnectNamedPipe(client.pipe.get(), client.call.get());
     // INFINITE: a server waits until a client comes or Ctrl+C is pressed.
     const DWORD error = client.call.wait(done, INFINITE, ipc::ctrl_c_event()).error;
-    // ERROR_PIPE_CONNECTED: the client connected before the call. ERROR_NO_DATA: it also has left
-    // already, which the next read reports. ERROR_OPERATION_ABORTED: Ctrl+C was pressed.
+    // ERROR_PIPE_CONNECTED: the client connected before the call. ERROR_NO_DATA: it has even left
+    // again, and the next read will fail. ERROR_OPERATION_ABORTED: Ctrl+C was pressed.
     if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA &&
         error != ERROR_OPERATION_ABORTED) {
         ipc::throw_error("ConnectNamedPipe", error);
     }
 }
 
-// Reads one message. A message longer than the buffer takes several reads, and each but the last ends
-// with ERROR_MORE_DATA.
+// Reads one message. A message longer than the buffer takes several reads, and each but the last
+// ends with ERROR_MORE_DATA.
 DWORD read_request(connection& client) {
     client.message.clear();
     for (;;) {
@@ -114,8 +113,8 @@ std::uint64_t serve_clients(connection& client, std::uint64_t clients) {
         if (served == clients) {
             return served;
         }
-        // Makes the instance free for the next client. Not at the end of the server, as it discards
-        // a reply that the client has not read: closing the handle does not.
+        // Makes the instance free for the next client. The server's end only closes the handle, because
+        // DisconnectNamedPipe discards a reply that the client has not read.
         if (!DisconnectNamedPipe(client.pipe.get())) {
             ipc::throw_last_error("DisconnectNamedPipe");
         }

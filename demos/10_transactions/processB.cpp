@@ -54,7 +54,7 @@ ipc::unique_handle connect(const std::wstring& name, DWORD limit_ms) {
     return pipe;
 }
 
-// cppcheck-suppress passedByValue; the call wants a pointer to what is not const
+// cppcheck-suppress passedByValue; the call takes a pointer to bytes that are not const
 outcome transact(connection& server, std::string request, DWORD size) {
     std::string reply(size, '\0');
     // ANCHOR: transact
@@ -80,7 +80,7 @@ outcome read_rest(connection& server) {
     return {error, rest};
 }
 
-// cppcheck-suppress passedByValue; the call wants a pointer to what is not const
+// cppcheck-suppress passedByValue; the call takes a pointer to bytes that are not const
 outcome call(const std::wstring& name, std::string request, DWORD size, DWORD wait_ms,
              DWORD limit_ms) {
     std::string reply(size, '\0');
@@ -101,8 +101,8 @@ outcome call(const std::wstring& name, std::string request, DWORD size, DWORD wa
     return {error, reply};
 }
 
-// CallNamedPipe waits once for a free instance and then tries once to connect. The documentation does
-// not say how it fails if another client was faster: with the error of the wait or of the attempt.
+// CallNamedPipe waits once for a free instance and then tries once to connect. If another client is
+// faster, it fails with the error of the wait or of the attempt. The documentation does not say which.
 bool no_free_instance(DWORD error) {
     return error == ERROR_PIPE_BUSY || error == ERROR_SEM_TIMEOUT;
 }
@@ -133,7 +133,7 @@ void expect(const char* function, const outcome& result, DWORD error, std::strin
     case ERROR_SUCCESS: throw std::runtime_error("the server does not behave like processA");
     case WAIT_TIMEOUT:
     case ERROR_OPERATION_ABORTED: throw std::runtime_error("the server did not reply in time");
-    case 676: // ERROR_HANDLES_CLOSED, not in MinGW-w64: Wine, when a pipe ends that a call waits for
+    case 676: // ERROR_HANDLES_CLOSED (no name in MinGW-w64): Wine, if a pipe ends during a wait
     case ERROR_FILE_NOT_FOUND: throw std::runtime_error("the server is gone");
     default: break;
     }

@@ -1,10 +1,10 @@
-// Drives every server with the same load and writes figures, charts and a table. Beside the servers
-// it measures the floor: a blocking ping-pong on one pipe, with the same client.
+// Puts the same load on every server and writes figures, charts and a table. It also measures the
+// floor: the same client with a server that has one pipe and makes blocking calls.
 //
 // Run: cmake -P tests/bench.cmake, which says how; or bench --out FOLDER
 //
-// The points are measured in rounds, all of them in each round, so that a disturbance of the machine
-// falls on neighbours and not on all figures of one server.
+// A point is one server with one number of clients and one message size. Each round measures all
+// points, so that a disturbance of the machine does not affect the figures of one server only.
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
@@ -64,8 +64,8 @@ struct settings {
 
     DWORD duration_ms() const { return quick ? 500 : static_cast<DWORD>(seconds * 1000); }
 
-    // A single client's figures hang on which processors its two processes happen to run on. So it
-    // is measured several times in each round, with new processes, for a part of the time each.
+    // The figures of a single client depend on the processors on which its two processes run. So each
+    // round measures it several times, with new processes, for a part of the time each.
     std::uint64_t repeats_of_one() const { return quick ? 1 : 3; }
 };
 
@@ -91,7 +91,7 @@ settings parse(int argc, wchar_t** argv) {
     return all;
 }
 
-// Those that are built. The first entry is the floor and has no program of its own.
+// Returns the servers that are built. The first entry is the floor, which has no program of its own.
 std::vector<const known_server*> servers_to_measure(const std::wstring& only) {
     std::vector<const known_server*> servers = {nullptr};
     for (const known_server& server : known_servers) {
@@ -163,8 +163,8 @@ std::string progress_text(const ipc::test::measurement& figures) {
     return text;
 }
 
-// The points of one round, in the order in which they are measured: the floor always stands beside
-// the servers with a single client.
+// Returns the points of one round in the order of measuring. The floor comes directly before the
+// servers with a single client.
 std::vector<ipc::test::measured_point*> steps_of_round(plan& all, const settings& wanted) {
     std::vector<ipc::test::measured_point*> steps;
     for (const DWORD bytes : {ipc::test::small_bytes, ipc::test::large_bytes}) {
@@ -186,11 +186,11 @@ DWORD duration_ms(const settings& wanted, const ipc::test::measured_point& point
     if (point.clients == 1) {
         return wanted.duration_ms() / static_cast<DWORD>(wanted.repeats_of_one());
     }
-    // So many clients need the time to have several turns each.
+    // With so many clients, each one needs this time for several requests.
     return point.clients == client_counts.back() ? wanted.duration_ms() * 2 : wanted.duration_ms();
 }
 
-// Measures everything; returns how many measurements failed.
+// Measures everything. Returns how many measurements failed.
 unsigned run(plan& all, const settings& wanted) {
     const std::vector<ipc::test::measured_point*> steps = steps_of_round(all, wanted);
     const std::size_t count = steps.size() * wanted.rounds;
@@ -224,7 +224,7 @@ std::string system_text() {
     if (wine_version != nullptr) {
         return std::string("Wine ") + wine_version();
     }
-    // GetVersionExW would tell what the program's manifest claims to know.
+    // Not GetVersionExW: without a manifest it returns the version of Windows 8.
     using rtl_get_version = LONG(WINAPI*)(OSVERSIONINFOW*);
     const auto get_version = reinterpret_cast<rtl_get_version>(
         reinterpret_cast<void*>(GetProcAddress(ntdll, "RtlGetVersion")));

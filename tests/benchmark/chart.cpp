@@ -61,7 +61,7 @@ std::string text_at(double x, double y, std::string_view anchor, std::string_vie
                                          {"text-anchor", std::string(anchor)},
                                          {"fill", std::string(colour)},
                                          {"font-size", std::to_string(size)}};
-    if (halo) { // keeps what is drawn behind it at a distance
+    if (halo) { // a white border separates the text from lines behind it
         attributes.insert(attributes.end(), {{"stroke", "#ffffff"},
                                              {"stroke-width", "3"},
                                              {"stroke-linejoin", "round"},
@@ -84,7 +84,7 @@ std::string line(double x1, double y1, double x2, double y2, std::string_view co
     return element("line", attributes);
 }
 
-// 1, 2 or 5 times a power of ten, and not below the value.
+// Returns the smallest 1, 2 or 5 times a power of ten that is not below the value.
 double round_up(double value) {
     const double power = std::pow(10.0, std::floor(std::log10(value)));
     for (const double factor : {1.0, 2.0, 5.0}) {
@@ -95,7 +95,7 @@ double round_up(double value) {
     return 10.0 * power;
 }
 
-// The values from the bottom of the picture to its top.
+// The vertical axis.
 class axis {
 public:
     explicit axis(const chart& what) : logarithmic_(what.logarithmic) {
@@ -121,7 +121,7 @@ public:
     bool shows(double value) const { return std::isfinite(value) && (!logarithmic_ || value > 0); }
     const std::vector<double>& ticks() const { return ticks_; }
 
-    // 0 at the bottom, 1 at the top.
+    // Returns 0 for the bottom of the picture, 1 for its top.
     double place(double value) const {
         if (logarithmic_) {
             return std::log10(value / ticks_.front()) / std::log10(ticks_.back() / ticks_.front());
@@ -224,7 +224,7 @@ std::string draw_legend(const chart& what) {
     return text;
 }
 
-// The points of one series, joined wherever two neighbours have a value.
+// Draws the points of one series, and a line between two neighbours that both have a value.
 std::string draw_line(const chart& what, const chart_series& series, const axis& scale,
                       const area& place, std::vector<label>& labels) {
     const std::string colour(colour_of(series));
@@ -257,7 +257,7 @@ std::string draw_bars(const chart& what, std::size_t index, const axis& scale, c
                       std::vector<label>& labels) {
     const chart_series& series = what.series[index];
     const double bar = place.slot * 0.85 / static_cast<double>(what.series.size());
-    // A logarithmic scale has no 0 to stand on.
+    // A logarithmic scale has no 0, so its bars start at the bottom.
     const double ground = what.logarithmic ? place.y(0) : place.y(scale.place(0));
     std::string text;
     for (std::size_t i = 0; i < what.categories.size(); ++i) {
@@ -279,8 +279,7 @@ std::string draw_bars(const chart& what, std::size_t index, const axis& scale, c
     return text;
 }
 
-// Leaves out a label that would cover one before it. The axis shows the value, and so does the table
-// beside the chart.
+// Leaves out a label that would cover one before it. The axis shows the value, and so does results.csv.
 std::string draw_labels(const std::vector<label>& labels) {
     std::vector<label> drawn;
     std::string text;

@@ -12,7 +12,7 @@ namespace ipc::test {
 
 struct chart_series {
     std::string name;
-    std::vector<std::optional<double>> values; // one for each category; none leaves a gap
+    std::vector<std::optional<double>> values; // one for each category; an empty one leaves a gap
     std::size_t colour = 0;
     bool dashed = false; // a second series of the same colour
 };
@@ -27,16 +27,17 @@ struct chart {
     std::vector<std::string> categories;
     std::vector<chart_series> series;
     chart_kind kind = chart_kind::lines;
-    bool logarithmic = false; // values have to be above 0; those that are not leave a gap
+    bool logarithmic = false; // then a value that is not above 0 leaves a gap
 };
 
-// A picture with a background of its own, so that it reads the same in a light and a dark window.
+// Returns a picture with its own background, so that it is readable in a light and in a dark window.
 std::string svg(const chart& what);
 
-// With so many digits behind the point, and the same on every machine.
+// Returns the number with this many digits after the point. Does not depend on the system's language.
 std::string fixed(double value, int digits);
 
-// With three significant digits or all those in front of the point: "0.0123", "4.56", "12,345".
+// Returns the number with three significant digits, or with all digits before the point: "0.0123",
+// "4.56", "12,345".
 std::string number_text(double value);
 
 } // namespace ipc::test

@@ -20,7 +20,7 @@ namespace ipc::test {
 namespace {
 
 constexpr DWORD start_limit_ms = 30'000;
-constexpr DWORD end_limit_ms = 30'000; // for calls to return whose server is gone
+constexpr DWORD end_limit_ms = 30'000; // for a call to return after its server is gone
 constexpr DWORD small_message_bytes = 64;
 constexpr DWORD pipe_buffer_bytes = 4 * 1024; // as in the servers
 constexpr DWORD longest_message = 1024 * 1024;
@@ -66,19 +66,19 @@ void make_upper_case(char* bytes, DWORD count) {
     });
 }
 
-// What all clients of one measurement share. Written before `start` is set.
+// What all clients of one measurement share. Its members are written before `start` is set.
 struct starting_line {
     unique_handle all_ready;
     unique_handle start;
     std::atomic<unsigned> not_ready = 0;
     std::atomic<bool> cancelled = false;
-    LONGLONG from = 0; // what is measured lies between these two
+    LONGLONG from = 0; // only what lies between from and to counts
     LONGLONG to = 0;
     DWORD message_bytes = 0;
     DWORD answer_limit_ms = 0;
 };
 
-// One client and its thread; it never moves.
+// One client and its thread. An object must not move: its thread has its address.
 class client {
 public:
     client(starting_line& line, unsigned number, const std::wstring& pipe_name)
@@ -105,7 +105,7 @@ public:
         return !thread_ || WaitForSingleObject(thread_.get(), limit_ms) == WAIT_OBJECT_0;
     }
 
-    // These are for after its end, or while it waits for the start.
+    // Call these after the end of the thread, or while it waits for the start.
     const std::string& failure() const { return failure_; }
     const std::vector<LONGLONG>& round_trips() const { return round_trips_; }
     std::uint64_t replies() const { return replies_; }
@@ -124,7 +124,7 @@ private:
             ask_until_the_end();
         } catch (const std::exception& problem) {
             failure_ = problem.what();
-            report_ready(); // so that nobody waits for a client that has given up
+            report_ready(); // or connect() would wait for a client that has failed
         }
         return 0;
     }
@@ -147,7 +147,7 @@ private:
             exchange(line_.message_bytes);
             const LONGLONG after = now_ticks();
             verify(line_.message_bytes);
-            // Round trips by their beginning, so that the slowest are not the ones left out.
+            // A round trip counts if it began in time, or the slowest ones would be left out.
             if (before >= line_.from) {
                 round_trips_.push_back(after - before);
             }
@@ -158,7 +158,7 @@ private:
     }
 
     void exchange(DWORD bytes) {
-        // No reply is taken for that to another request.
+        // Each request differs from the previous one, so that an old reply is found.
         const int turn = static_cast<int>(++requests_ % 26);
         request_[0] = static_cast<char>('a' + turn);
         expected_[0] = static_cast<char>('A' + turn);
@@ -214,13 +214,13 @@ public:
         SetEvent(line_.start.get());
         server_.job().terminate();
         if (!wait_for_end(end_limit_ms)) {
-            // Their threads use memory of this one; there is no way to go on.
+            // The threads of the clients still use this object, so it cannot be destroyed.
             print_error_line("bench: a client's call does not return, although its server is gone");
             TerminateProcess(GetCurrentProcess(), 1);
         }
     }
 
-    // Returns when each client has connected and has had a reply.
+    // Returns when each client has connected and has got a reply.
     void connect() {
         for (unsigned i = 0; i < what_.clients; ++i) {
             clients_.push_back(std::make_unique<client>(line_, i, pipe_name_));
@@ -236,7 +236,7 @@ public:
 
     void run() {
         const LONGLONG duration = ticks_per_second() * what_.duration_ms / 1000;
-        line_.from = now_ticks() + duration / 4; // until then everything warms up
+        line_.from = now_ticks() + duration / 4; // a quarter of the time to warm up
         line_.to = line_.from + duration;
         SetEvent(line_.start.get());
         const bool all_ended = wait_for_end(what_.duration_ms * 5 / 4 + what_.answer_limit_ms);
@@ -334,7 +334,7 @@ void run_floor_server(const std::wstring& pipe_name) {
     }
     std::vector<char> message(longest_message);
     print_line("A: one instance waits for a client");
-    // Each of these calls waits for as long as the benchmark lives: its end closes the job object.
+    // These calls have no limit. The end of the benchmark closes the job object, which ends them.
     if (!ConnectNamedPipe(pipe.get(), nullptr) && GetLastError() != ERROR_PIPE_CONNECTED) {
         throw_last_error("ConnectNamedPipe");
     }

@@ -12,7 +12,7 @@
 namespace ipc::test {
 
 struct server_command {
-    std::vector<std::wstring> arguments; // it prints a line when clients can connect
+    std::vector<std::wstring> arguments; // the server prints a line when clients can connect
     std::wstring pipe;
 };
 
@@ -27,19 +27,19 @@ struct measurement {
     double requests_per_second = 0;
     double median_us = 0; // of a round trip: from the call of WriteFile to the return of ReadFile
     double p99_us = 0;
-    unsigned not_served = 0; // clients that got no reply at all while it was measured
-    // Of the server, while all clients are connected, have had one small reply and say nothing.
-    std::int64_t memory_bytes = 0; // private, without what it had before the first client came
+    unsigned not_served = 0; // clients that got no reply in the measured time
+    // Of the server, while all clients are connected and silent, after one small reply to each.
+    std::int64_t memory_bytes = 0; // private memory, less what it had before the first client
     unsigned threads = 0;
 };
 
-// Starts the server, connects the clients, lets all of them ask as fast as they can for the time
-// given, each of them waiting for its reply, and ends the server. Throws when a client gets a wrong
-// reply or none, or when the server takes longer than the limit.
+// Starts the server and connects the clients. For the given time each client sends a request, waits
+// for the reply and repeats. Then ends the server. Throws if a client gets a wrong reply or none, or
+// if a reply takes longer than the limit.
 measurement measure(const server_command& server, const load& what);
 
-// What an exchange costs without a server's design: one pipe, one client, blocking calls. The reply
-// is made as in every server. Returns when the client has left.
+// The server of the floor: one pipe, one client, blocking calls, and the same replies as every server
+// makes. Returns when the client has left.
 void run_floor_server(const std::wstring& pipe_name);
 
 } // namespace ipc::test

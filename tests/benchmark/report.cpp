@@ -33,7 +33,7 @@ std::vector<unsigned> client_counts(const report& all) {
     return {counts.begin(), counts.end()};
 }
 
-// The most clients with which the server was measured, or, if `wanted` is among them, that many.
+// Returns the highest measured number of clients that is not above `wanted`.
 unsigned closest_count(const report& all, std::size_t server, unsigned wanted) {
     unsigned most = 0;
     for (const unsigned clients : client_counts(all)) {
@@ -70,8 +70,8 @@ const measured_point* find_point(const report& all, std::size_t server, unsigned
     return nullptr;
 }
 
-// The median of the ratios of figures that were taken shortly after one another, so that a machine
-// that is slower for a while is no difference between them. None if one of them is not measured.
+// Returns the median of the ratios in each round. A machine that is slow for a while affects both
+// figures of a round alike. Returns nothing if one of the points was not measured.
 std::optional<double> median_ratio(const measured_point* of, const measured_point* to,
                                    double measurement::*figure) {
     if (of == nullptr || to == nullptr) {
@@ -139,7 +139,7 @@ std::string memory_goals(const report& all) {
     return text;
 }
 
-// "12", or where the server cannot hold 255 clients: "12 (at 62)"; "-" without figures.
+// Returns "12", or "12 (at 62)" without figures for 255 clients, or "-" without any figures.
 std::string threads_text(const report& all, std::size_t server) {
     constexpr unsigned wanted = 255;
     const unsigned clients = closest_count(all, server, wanted);
@@ -159,7 +159,7 @@ std::string memory_text(const report& all, std::size_t server) {
     return number_text(memory_of_a_client(figures, clients) / kibibyte) + " KiB";
 }
 
-// In rates of the floor.
+// Returns the rate divided by the rate of the floor.
 std::string rate_text(const report& all, std::size_t server, unsigned clients) {
     const measurement* floor = all.find(the_floor, 1, small_bytes);
     const measurement* figures = all.find(server, clients, small_bytes);
@@ -168,7 +168,7 @@ std::string rate_text(const report& all, std::size_t server, unsigned clients) {
                : fixed(figures->requests_per_second / floor->requests_per_second, 2);
 }
 
-// One value for each number of clients, from the figures of this server.
+// Returns the values of one server, one for each number of clients.
 chart_series series_of(const report& all, std::size_t server, DWORD bytes,
                        const std::vector<unsigned>& counts,
                        const std::function<double(const measurement&, unsigned)>& value_of) {
@@ -227,12 +227,13 @@ chart latency_chart(const report& all, const std::vector<unsigned>& counts) {
     return what;
 }
 
-// Not for one client: what a server makes once, for the first one, would look like a client's.
+// Leaves out the figure with one client: memory that a server allocates only once would look like the
+// memory of that client.
 chart memory_chart(const report& all, std::vector<unsigned> counts) {
     std::erase(counts, 1U);
     chart what = chart_over(counts, "Memory of the server for each idle client", "KiB");
     what.kind = chart_kind::bars;
-    what.logarithmic = true; // or a thread's stack would leave nothing to see of the others
+    what.logarithmic = true; // or the bar of pair 07 would make the others invisible
     for (std::size_t i = the_floor + 1; i < all.servers.size(); ++i) {
         what.series.push_back(series_of(all, i, small_bytes, counts,
                                         [](const measurement& figures, unsigned clients) {

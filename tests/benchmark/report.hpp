@@ -1,6 +1,6 @@
 #pragma once
 
-// What the benchmark writes from its figures. Nothing here is part of a lesson.
+// Turns the benchmark's figures into texts and charts. Nothing here is part of a lesson.
 
 #include "tests/benchmark/load.hpp"
 
@@ -12,7 +12,7 @@ namespace ipc::test {
 
 struct measured_server {
     std::string name;         // of the pair; the first one is the floor
-    std::string most_clients; // in words
+    std::string most_clients; // as text: "1,024"
     std::string choose_when;
 };
 
@@ -23,8 +23,7 @@ struct measured_point {
     std::vector<measurement> rounds; // without those that failed
 };
 
-// All figures of one run. Those of a point are the figures of one round: the one with the median
-// rate.
+// All figures of one run. find() returns the figures of the round with the median rate.
 struct report {
     std::vector<measured_server> servers;
     std::vector<measured_point> points;
@@ -43,8 +42,8 @@ constexpr DWORD small_bytes = 64;
 constexpr DWORD large_bytes = 64 * 1024;
 
 std::string csv_text(const report& all);
-std::string goals_text(const report& all); // which ones are met, and by how much
-std::string table_text(const report& all); // in Markdown; its links are right in docs/
+std::string goals_text(const report& all); // which goals are met, with the figures
+std::string table_text(const report& all); // in Markdown, with links that start in docs/
 std::vector<output_file> charts(const report& all);
 
 // "64 B", "64 KiB"

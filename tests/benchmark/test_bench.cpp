@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <stdexcept>
 
-// The benchmark itself is no test. These are of what it counts on: that a server that does not
-// answer, or answers wrongly, is never taken for a fast one; and that its report says what is so.
+// These cases test what the benchmark relies on: a server that does not answer, or answers wrongly, is
+// never taken for a fast one, and the report agrees with the figures.
 
 namespace {
 
@@ -42,7 +42,7 @@ measurement with_memory(measurement figures, std::int64_t bytes, unsigned thread
     return figures;
 }
 
-// A floor and two servers; what is not said here is not measured.
+// A floor and two servers. A point that is not listed was not measured.
 report small_report() {
     report all;
     all.servers = {{"floor", "1", ""},
@@ -96,7 +96,7 @@ TEST_CASE("A wrong reply is found, the first one and any later one") {
     }
 }
 
-TEST_CASE("A server that leaves is told from one that answers") {
+TEST_CASE("A server that leaves in the middle of the load fails the measurement") {
     for (const wchar_t* right_replies : {L"0", L"1", L"100"}) {
         CHECK_THROWS_MATCHES(measure(bad_server(right_replies, L"leave"), {.duration_ms = 60'000}),
                              std::runtime_error,
@@ -113,7 +113,7 @@ TEST_CASE("A server that stops answering is ended when the limit is over") {
     }
 }
 
-TEST_CASE("A server that ends before it is ready is told with what it said") {
+TEST_CASE("A server that ends before it is ready fails the measurement, and its message is shown") {
     CHECK_THROWS_MATCHES(
         measure({{program_path(L"tests", L"helper.exe"), L"throw-usage-error"}, L"none"}, {}),
         std::runtime_error, MessageMatches(ContainsSubstring("did not start: helper: wrong")));
@@ -139,7 +139,7 @@ TEST_CASE("The table of figures has a line for each point that was measured") {
     }
 }
 
-TEST_CASE("A goal is met at its limit, missed behind it, or said to be not measured") {
+TEST_CASE("A goal is met at its limit, missed beyond it, or not measured") {
     const std::vector<std::string> lines = ipc::test::lines_of(goals_text(small_report()));
     REQUIRE(lines.size() == 10);
     CHECK(lines[1] == "  64 B    05_overlapped_server     1.150       met");
@@ -183,7 +183,7 @@ TEST_CASE("The charts show the servers, and an empty report is no reason to fail
     CHECK(!goals_text(nothing).empty());
 }
 
-TEST_CASE("The benchmark says what it does not understand") {
+TEST_CASE("The benchmark refuses wrong usage with one line") {
     const std::wstring bench = program_path(L"tests", L"bench.exe");
     const auto exit_code = [&](const std::vector<std::wstring>& options) {
         std::vector<std::wstring> command = options;

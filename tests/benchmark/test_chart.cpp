@@ -29,8 +29,8 @@ chart with(const std::vector<values>& all, chart_kind kind = chart_kind::lines) 
     return what;
 }
 
-// What keeps the text from being one element whose parts are closed in the order they were opened;
-// empty if nothing does.
+// Returns what is wrong with the nesting of the elements, or an empty text. A correct text is one
+// element, and each element is closed before the one that contains it.
 std::string nesting_problem(const std::string& text) {
     static const std::regex tag(R"re(<(/?)([a-z]+)((?: [A-Za-z0-9-]+="[^"<>]*")*)(/?)>)re");
     std::vector<std::string> open;
@@ -150,7 +150,7 @@ TEST_CASE("On a linear scale equal steps are equal heights, on a logarithmic one
     CHECK(at[0].y - at[1].y == Catch::Approx(at[1].y - at[2].y).margin(0.5));
 }
 
-TEST_CASE("A bigger value is a higher bar, and one below 0 hangs") {
+TEST_CASE("A bigger value is a higher bar, and a value below 0 is a bar below the line of 0") {
     const std::string picture = svg(with({{1.0, 2.0, -1.0}}, chart_kind::bars));
     const std::vector<place> tops = bars(picture, 0);
     REQUIRE(tops.size() == 3);
@@ -189,7 +189,7 @@ TEST_CASE("A missing value is a gap: no point, no bar, and no line across it") {
     CHECK(points(svg(with({{1.0}})), 0).size() == 1); // fewer values than categories
 }
 
-TEST_CASE("What has no place on the scale is a gap, too") {
+TEST_CASE("A value that the scale cannot show is a gap, too") {
     chart what = with({{0.0, -1.0, 10.0}});
     what.logarithmic = true;
     CHECK(points(svg(what), 0).size() == 1);
@@ -257,7 +257,7 @@ TEST_CASE("Labels that have room are all there") {
     }
 }
 
-TEST_CASE("Numbers have three digits that count, and a comma for each thousand") {
+TEST_CASE("Numbers have three significant digits, and a comma for each thousand") {
     CHECK(number_text(0) == "0");
     CHECK(number_text(0.01234) == "0.0123");
     CHECK(number_text(1) == "1");

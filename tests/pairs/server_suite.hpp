@@ -1,14 +1,15 @@
 #pragma once
 
-// Test cases for every server of the protocol "a message is a request, and its reply is a message":
-// pair 05 and those that follow it. The cases play the clients themselves. A pair's test program
-// includes this file once and describes its server:
+// Test cases for every server whose requests and replies are one message each: pairs 05 and 07 to 10.
+// In these cases the test itself is the clients. A pair's test program includes this file once and
+// describes its server:
 //
 //     const ipc::test::tested_server ipc::test::tested = {L"05_overlapped_server", ...};
 //
 // Such a server takes --clients N, --limit SECONDS and --name SUFFIX. It prints its first line when
-// clients can connect, and a line for each client that has gone: "A: a client left; requests
-// answered: 2", or "A: a client was dropped, idle for too long; ...", "..., its message is too long".
+// clients can connect, and a line for each client whose connection has ended: "A: a client left;
+// requests answered: 2", or "A: a client was dropped, idle for too long; ...", or "..., its message is
+// too long; ...".
 //
 // Tags: [several] needs a server that holds several clients at the same time, [client] needs a
 // processB that sends its arguments as requests.
@@ -23,7 +24,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <fstream>
 #include <latch>
 #include <memory>
@@ -38,7 +38,7 @@ struct tested_server {
     std::wstring pipe;                // its name without a suffix
     int held = 0;                     // clients that can be connected at the same time
     std::vector<int> clients_at_once; // that the first case starts; more than held: they wait
-    bool all_instances_made = false;  // from the start: then no other program can add an instance
+    bool all_instances_made = false;  // at the start: then no other program can create one
     std::size_t idle_client_bytes = 8 * 1024; // the limit of what a connected client may cost
 };
 
@@ -101,8 +101,8 @@ public:
     program a;
 };
 
-// A client of which each call is a step of the test, so that it can do what no honest client would.
-// Every call has a limit, after which error() is ERROR_OPERATION_ABORTED. None throws.
+// A client whose calls are steps of the test: it can also do what no honest client does. Each call has
+// a limit, after which error() is ERROR_OPERATION_ABORTED. No call throws.
 class raw_client {
 public:
     raw_client() = default;
@@ -144,13 +144,13 @@ public:
         return bytes ? std::optional(buffer_.substr(0, *bytes)) : std::nullopt;
     }
 
-    // The reply to the request, if it comes.
+    // Returns the reply to the request, if one comes.
     std::optional<std::string> ask(std::string_view request) {
         room_ = std::max<std::size_t>(request.size(), 64);
         return send(request) ? receive() : std::nullopt;
     }
 
-    // Whether the server has ended this connection, within the limit.
+    // Returns whether the server has ended this connection within the limit.
     bool is_dropped(DWORD limit_ms = default_limit_ms) {
         const bool got = receive(limit_ms).has_value();
         return !got && (error_ == ERROR_BROKEN_PIPE || error_ == ERROR_PIPE_NOT_CONNECTED);
@@ -304,7 +304,7 @@ TEST_CASE("A message of any size up to 1 MiB and of any bytes is one request and
         const std::string request = ipc::test::random_bytes(bytes);
         const std::optional<std::string> reply = client.ask(request);
         REQUIRE(reply.has_value());
-        CHECK((reply == ipc::test::upper_case(request))); // no text of it if it fails
+        CHECK((reply == ipc::test::upper_case(request))); // or Catch2 prints 1 MiB
     }
     client.close();
     REQUIRE(server.a.wait_for_output("A: a client left; requests answered: 12\n"));
@@ -344,7 +344,7 @@ TEST_CASE("A silent client is dropped after the limit, a busy client is not", "[
         raw_client silent(server.pipe);
         const ULONGLONG start = GetTickCount64();
         CHECK(silent.is_dropped());
-        CHECK(GetTickCount64() - start >= 900); // both clocks tick in steps of about 16 ms
+        CHECK(GetTickCount64() - start >= 900); // a clock's step is about 16 ms
     }
     stop = true;
     asker.join();
@@ -716,12 +716,10 @@ TEST_CASE("Clients that connect before ConnectNamedPipe are served, or have left
     }
 }
 
-// ANCHOR: skipped_second
 TEST_CASE("A second server says that the name is taken") {
     if (ipc::test::is_wine() && !ipc::test::tested.all_instances_made) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
-    // ANCHOR_END: skipped_second
     const std::wstring suffix = ipc::test::unique_suffix();
     running_server first({}, suffix);
     raw_client client(first.pipe);

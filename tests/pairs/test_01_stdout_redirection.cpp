@@ -32,7 +32,7 @@ const std::wstring process_a = program_path(L"01_stdout_redirection", L"processA
 const std::wstring process_b = program_path(L"01_stdout_redirection", L"processB.exe");
 const std::wstring helper = program_path(L"tests", L"helper.exe");
 
-// The formula of B's pattern, written a second time: a mistake in B's own cannot hide.
+// Repeats the formula of B's pattern, so that the test finds a mistake in B's own.
 bool is_pattern(const std::string& bytes, std::uint64_t offset) {
     for (std::size_t i = 0; i < bytes.size(); ++i) {
         const std::uint64_t n = offset + i;

@@ -106,7 +106,7 @@ public:
                           nullptr));
     }
 
-    // Ends the conversation as a good B does.
+    // Ends the conversation in the same way as process B.
     void finish() {
         CHECK(SetEvent(event));
         write_end.reset();
@@ -124,8 +124,8 @@ private:
     ipc::unique_handle pipe_;
 };
 
-// Whether the number is an event that this process may only set. The test has several threads, and
-// one of them may get the number of a closed handle at once: "not invalid" would prove less.
+// Returns whether the number is an event that this process may only set. A valid handle alone proves
+// less: another thread of the test may already have the number of a handle that was closed.
 bool is_lent_event(HANDLE number) {
     return WaitForSingleObject(number, 0) == WAIT_FAILED && GetLastError() == ERROR_ACCESS_DENIED;
 }
@@ -199,13 +199,13 @@ struct anonymous_pipe {
     ipc::unique_handle write_end;
 };
 
-// A function of ntdll for which Win32 has no other.
+// Returns a function of ntdll. Win32 has no function that does the same.
 template <typename Function> Function ntdll_function(const char* name) {
     return reinterpret_cast<Function>(
         reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"ntdll.dll"), name)));
 }
 
-// What the owner of this handle may do with the object.
+// Returns what the owner of this handle may do with the object.
 ACCESS_MASK granted_access(HANDLE handle) {
     using query_function = LONG(WINAPI*)(HANDLE, int, void*, ULONG, ULONG*);
     PUBLIC_OBJECT_BASIC_INFORMATION information{};
@@ -326,12 +326,10 @@ TEST_CASE("A second A under the same name says that the name is taken") {
     CHECK(run({process_b, L"--name", first.suffix}).exit_code == 0);
 }
 
-// ANCHOR: skipped
 TEST_CASE("A refuses a name that another program serves already, whatever its instances") {
     if (ipc::test::is_wine()) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
-    // ANCHOR_END: skipped
     const std::wstring suffix = ipc::test::unique_suffix();
     const ipc::unique_handle other(CreateNamedPipeW(pipe_name(suffix).c_str(), PIPE_ACCESS_DUPLEX,
                                                     PIPE_TYPE_MESSAGE, 2, 4096, 4096, 0, nullptr));
@@ -377,12 +375,12 @@ TEST_CASE("No handle is left in B after a conversation, complete or broken off")
     };
     constexpr DWORD repeats = 8;
     for (const bool complete : {true, false}) {
-        converse(complete); // whatever the system opens once is open now
+        converse(complete); // now the system has opened what it opens only once
         const DWORD before = ipc::test::handle_count(GetCurrentProcess());
         for (DWORD i = 0; i < repeats; ++i) {
             converse(complete);
         }
-        // The system's own handles come and go by one or two; a leak would show every time.
+        // The system may open or close one or two handles; a leak would be one in each conversation.
         CHECK(ipc::test::handle_count(GetCurrentProcess()) < before + repeats / 2);
     }
 }

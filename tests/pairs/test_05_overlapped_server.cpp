@@ -12,7 +12,7 @@ namespace {
 
 const std::wstring process_b = ipc::test::program_path(L"05_overlapped_server", L"processB.exe");
 
-// The server's end of a pipe, for one client. The test does with it what no honest server would.
+// The server's end of a pipe, for one client. The test uses it as no honest server would.
 struct hostile_server {
     std::wstring suffix = ipc::test::unique_suffix();
     ipc::unique_handle pipe{

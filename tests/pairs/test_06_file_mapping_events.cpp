@@ -574,7 +574,7 @@ TEST_CASE("B refuses every wrong number in a header") {
     }
 }
 
-TEST_CASE("B refuses memory that is too small or only reserved, and an event that is none") {
+TEST_CASE("B refuses memory that is too small or only reserved, and a mutex in place of an event") {
     {
         fake_producer producer(protocol::block_start);
         producer.create_events();

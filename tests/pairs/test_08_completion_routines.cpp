@@ -20,7 +20,7 @@ void CALLBACK note_result_as_windows(DWORD /* error */, DWORD bytes, OVERLAPPED*
     note_result(ERROR_SUCCESS, bytes, overlapped);
 }
 
-// Ends when the routine has been called.
+// Returns when the routine has been called.
 void read_part(pipe_instance& client) {
     server_state& server = client.server;
     server.pending.splice(server.pending.end(), server.complete, client.position);

@@ -2,8 +2,8 @@
 
 #include "common/overlapped.hpp"
 
-// The server holds one client at a time, so the cases tagged [several] do not run with it. What they
-// test with one client is tested here again.
+// The server holds one client at a time, so the cases tagged [several] do not run with it. Cases in
+// this file replace them as far as one client can.
 const ipc::test::tested_server ipc::test::tested = {
     .folder = L"10_transactions",
     .pipe = LR"(\\.\pipe\ipc_demos.10.requests)",
@@ -408,7 +408,7 @@ TEST_CASE("Neither B nor CallNamedPipe works with a pipe of the byte type") {
     CHECK(error == ERROR_INVALID_PARAMETER);
 }
 
-// B runs for more than 100 ms after its first line, and for a shorter time after the second of these.
+// After the first of these lines B runs for more than 100 ms, after the second for less.
 constexpr const char* moments[] = {"B: TransactNamedPipe: ONE\n",
                                    "B: CallNamedPipeW with a wait of 100 ms: no free instance\n"};
 

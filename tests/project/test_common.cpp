@@ -770,8 +770,9 @@ TEST_CASE("A bounded wait waits for a call that is pending") {
     const test_pipe pipe;
     const ipc::unique_handle stop(new_event());
     test_read read(pipe);
+    const HANDLE stop_events[] = {nullptr, stop.get()};
     for (const DWORD limit_ms : {long_ms, DWORD{INFINITE}}) {
-        for (const HANDLE stop_event : {HANDLE{nullptr}, stop.get()}) {
+        for (const HANDLE stop_event : stop_events) {
             const std::jthread sender = later([&] { pipe.send("hello"); });
             const BOOL done = read.start();
             const ipc::call_result result = read.call.wait(done, limit_ms, stop_event);
@@ -871,7 +872,8 @@ TEST_CASE("A bounded wait that loses the race of its cancel returns the bytes") 
     };
     const replaced_import cancel("CancelIoEx", reinterpret_cast<const void*>(&replaced_cancel));
 
-    for (const HANDLE stop_event : {HANDLE{nullptr}, stop.get(), no_handle()}) {
+    const HANDLE stop_events[] = {nullptr, stop.get(), no_handle()};
+    for (const HANDLE stop_event : stop_events) {
         test_read read(pipe);
         const BOOL done = read.start();
         const ipc::call_result result = read.call.wait(done, 0, stop_event);
