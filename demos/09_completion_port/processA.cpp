@@ -43,8 +43,8 @@ void associate(server_state& server, pipe_instance& instance) {
     if (port == nullptr) {
         ipc::throw_last_error("CreateIoCompletionPort");
     }
-    // Windows documents for success that no packet comes; for ERROR_MORE_DATA, go-winio relies on it
-    // (file.go, asyncIO), and Wine does the same.
+    // Windows documents that no packet comes after success at once. After ERROR_MORE_DATA at once none
+    // comes either: libuv relies on it for datagrams (winsock.c, uv_wsarecv_workaround).
     if (!SetFileCompletionNotificationModes(pipe, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS)) {
         ipc::throw_last_error("SetFileCompletionNotificationModes");
     }

@@ -125,7 +125,7 @@ outcome call_when_free(const std::wstring& name, const std::string& request, DWO
 }
 
 // Throws unless the call ended with this error and this reply.
-void expect(const char* call, const outcome& result, DWORD error, std::string_view reply = {}) {
+void expect(const char* function, const outcome& result, DWORD error, std::string_view reply = {}) {
     if (result.error == error && result.reply == reply) {
         return;
     }
@@ -140,7 +140,7 @@ void expect(const char* call, const outcome& result, DWORD error, std::string_vi
     if (ipc::is_disconnected(result.error) || result.error == ERROR_BAD_PIPE) {
         throw std::runtime_error("the server closed the connection");
     }
-    ipc::throw_error(call, result.error);
+    ipc::throw_error(function, result.error);
 }
 
 std::string ask(connection& server, const std::string& request, std::string_view reply) {

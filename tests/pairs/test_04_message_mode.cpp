@@ -403,12 +403,12 @@ TEST_CASE("Nobody waits longer than --limit: silent clients, unread answers, mis
     const ipc::unique_handle says_nothing = silent.connect();
     const server speechless(limit);
     const ipc::unique_handle only_reads = speechless.connect(GENERIC_READ);
-    const server stuck(limit);
-    const ipc::unique_handle never_reads = stuck.connect();
     const server patient({L"--limit", L"0"});
     const ipc::unique_handle late = patient.connect();
     program no_server({process_b, L"--name", ipc::test::unique_suffix(), L"--limit", L"1"});
     program busy(patient.b(limit));
+    const server stuck(limit); // last: its client must write within the limit
+    const ipc::unique_handle never_reads = stuck.connect();
     REQUIRE(says_nothing);
     REQUIRE(never_reads);
     REQUIRE(late);
@@ -574,7 +574,7 @@ TEST_CASE("Ctrl+C ends A in order: waiting, in a silent conversation and in a bu
 
 TEST_CASE("Ctrl+C ends A between messages that never let it wait") {
     // A writes the first message into a pipe that nobody reads yet. Meanwhile the client sends more
-    // messages, whose answers fit into A's pipe.
+    // messages, whose answers fit into A's pipe, and Ctrl+C is pressed.
     const std::wstring out = L"\\\\.\\pipe\\" + ipc::test::unique_suffix();
     const ipc::unique_handle reader(CreateNamedPipeW(
         out.c_str(), PIPE_ACCESS_INBOUND | FILE_FLAG_OVERLAPPED, 0, 1, 0, 64 * 1024, 0, nullptr));
@@ -588,12 +588,14 @@ TEST_CASE("Ctrl+C ends A between messages that never let it wait") {
     for (std::size_t i = 0; i < sent; ++i) {
         REQUIRE(write(pipe, "x"));
     }
+    s.a->press_ctrl_c();
+    CHECK_FALSE(s.a->wait(100)); // time for A's control handler
+    first += '\n';
     for (std::size_t left = first.size(); left > 0;) { // lets A go on
         const ipc::call_result part = read(reader, first.data(), left);
         REQUIRE(part.error == ERROR_SUCCESS);
         left -= part.bytes;
     }
-    s.a->press_ctrl_c();
     CHECK(s.end() == 0);
     CHECK_THAT(s.a->output(), EndsWith("A: stopped\n"));
     std::vector<std::uint64_t> answers(sent + 1);

@@ -55,7 +55,10 @@ public:
     hostile_server& operator=(const hostile_server&) = delete;
     ~hostile_server() {
         stop_ = true;
-        raw_client().try_connect(name_); // ends its ConnectNamedPipe
+        while (!ended_) { // again, if the thread was not yet in ConnectNamedPipe
+            raw_client().try_connect(name_);
+            Sleep(1);
+        }
     }
 
     ipc::unique_handle create_instance() const {
@@ -87,11 +90,13 @@ private:
             }
             DisconnectNamedPipe(pipe_.get());
         }
+        ended_ = true;
     }
 
     const std::wstring name_ = ipc::test::tested.pipe + L"." + suffix;
     ipc::unique_handle pipe_ = create_instance(); // the pipe allows a second one
     std::atomic<bool> stop_ = false;
+    std::atomic<bool> ended_ = false;
     std::jthread thread_;
 };
 
