@@ -79,18 +79,10 @@ void wait_for_client(HANDLE control, DWORD limit_ms) {
     }
 }
 
-ipc::unique_handle open_client_process(HANDLE control) {
-    // ANCHOR: open
-    ULONG id = 0;
-    if (!GetNamedPipeClientProcessId(control, &id)) {
-        ipc::throw_last_error("GetNamedPipeClientProcessId");
-    }
-    ipc::unique_handle process(OpenProcess(PROCESS_DUP_HANDLE, FALSE, id));
-    // ANCHOR_END: open
-    const DWORD open_error = process ? ERROR_SUCCESS : GetLastError();
-    // Windows may give the id of an ended process to a new one. A read that has to wait makes it
-    // unlikely that B has ended. B sends nothing; what a dead client sent can still be read, even an
-    // empty message, which PeekNamedPipe would not show.
+// Windows may give the id of an ended process to a new one. A read that has to wait makes it unlikely
+// that B has ended. B sends nothing; what a dead client sent can still be read, even an empty
+// message, which PeekNamedPipe would not show.
+void check_client_is_silent(HANDLE control) {
     char byte = 0;
     ipc::overlapped_call call(control);
     const BOOL done = ReadFile(control, &byte, 1, nullptr, call.get());
@@ -101,6 +93,18 @@ ipc::unique_handle open_client_process(HANDLE control) {
     if (read_error != WAIT_TIMEOUT) {
         check_call("ReadFile", read_error);
     }
+}
+
+ipc::unique_handle open_client_process(HANDLE control) {
+    // ANCHOR: open
+    ULONG id = 0;
+    if (!GetNamedPipeClientProcessId(control, &id)) {
+        ipc::throw_last_error("GetNamedPipeClientProcessId");
+    }
+    ipc::unique_handle process(OpenProcess(PROCESS_DUP_HANDLE, FALSE, id));
+    // ANCHOR_END: open
+    const DWORD open_error = process ? ERROR_SUCCESS : GetLastError();
+    check_client_is_silent(control); // first: the id could be that of another process by now
     check_call("OpenProcess", open_error);
     return process;
 }

@@ -68,11 +68,11 @@ private:
     ipc::unique_handle handle_;
 };
 
-enum class wait_end { threads_ended, ctrl_c, limit_over };
+enum class wait_result { threads_ended, ctrl_c, limit_over };
 
 // Waits until all threads have ended, or until Ctrl+C or the limit. If a thread has thrown, throws
 // the same exception; the destructors of the other threads then stop them.
-inline wait_end wait_for_threads(std::vector<const io_thread*> threads, DWORD limit_ms) {
+inline wait_result wait_for_threads(std::vector<const io_thread*> threads, DWORD limit_ms) {
     while (!threads.empty()) {
         std::vector<HANDLE> handles = {ipc::ctrl_c_event()};
         for (const io_thread* thread : threads) {
@@ -84,14 +84,14 @@ inline wait_end wait_for_threads(std::vector<const io_thread*> threads, DWORD li
             ipc::throw_last_error("WaitForMultipleObjects");
         }
         if (waited == WAIT_TIMEOUT) {
-            return wait_end::limit_over;
+            return wait_result::limit_over;
         }
         if (waited == WAIT_OBJECT_0) {
-            return wait_end::ctrl_c;
+            return wait_result::ctrl_c;
         }
         const auto ended = threads.begin() + (waited - WAIT_OBJECT_0 - 1);
         (*ended)->rethrow();
         threads.erase(ended);
     }
-    return wait_end::threads_ended;
+    return wait_result::threads_ended;
 }

@@ -78,8 +78,8 @@ DWORD client_process_id(HANDLE pipe) {
     return GetNamedPipeClientProcessId(pipe, &process_id) ? process_id : 0;
 }
 
-wait_end wait_for_client_of_both(HANDLE outbound, HANDLE inbound, DWORD limit_ms) {
-    wait_end result{};
+wait_result wait_for_client_of_both(HANDLE outbound, HANDLE inbound, DWORD limit_ms) {
+    wait_result result{};
     {
         const io_thread connecting([&](const std::atomic<bool>&) {
             wait_for_client(outbound);
@@ -88,11 +88,11 @@ wait_end wait_for_client_of_both(HANDLE outbound, HANDLE inbound, DWORD limit_ms
         result = wait_for_threads({&connecting}, limit_ms);
     } // the thread has ended, or client_process_id would wait for a call that blocks on the pipe
     const bool same_client = client_process_id(outbound) == client_process_id(inbound);
-    if (result == wait_end::limit_over) {
+    if (result == wait_result::limit_over) {
         throw std::runtime_error(same_client ? "nobody has opened the pipes: start processB"
                                              : "refused: a program has opened only one pipe");
     }
-    if (!same_client && result == wait_end::threads_ended) {
+    if (!same_client && result == wait_result::threads_ended) {
         throw std::runtime_error("refused: two programs have opened one pipe each");
     }
     return result;
@@ -132,12 +132,12 @@ void receive_output(HANDLE inbound, ipc::byte_sink& output, stream_length length
         DWORD count = 0;
         const BOOL done = ReadFile(inbound, buffer.data(), buffer_bytes, &count, nullptr);
         const DWORD error = done ? ERROR_SUCCESS : GetLastError();
-        if (ipc::is_disconnected(error) && received == length) {
+        if (ipc::is_disconnected(error)) {
+            if (received < length) { // a B that was killed ends the pipe in the same way
+                throw std::runtime_error(b_ended_early);
+            }
             output.finish();
             return;
-        }
-        if (ipc::is_disconnected(error)) { // a B that was killed ends the pipe in the same way
-            throw std::runtime_error(b_ended_early);
         }
         if (error != ERROR_SUCCESS) {
             ipc::throw_error("ReadFile", error);
@@ -167,8 +167,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto inbound = create_pipe(ipc::object_name(b_to_a_name, suffix), PIPE_ACCESS_INBOUND);
     ipc::byte_sink output(out, "A: | ");
     ipc::print_line("A: waiting for B to open both pipes");
-    wait_end result = wait_for_client_of_both(outbound.get(), inbound.get(), limit.ms);
-    if (result == wait_end::threads_ended) {
+    wait_result result = wait_for_client_of_both(outbound.get(), inbound.get(), limit.ms);
+    if (result == wait_result::threads_ended) {
         // ANCHOR: threads
         const io_thread sender([&](const std::atomic<bool>& stop) {
             send_input(outbound.get(), input, length, stop);
@@ -181,7 +181,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         result = wait_for_threads({&sender, &receiver}, INFINITE);
         // ANCHOR_END: threads
     }
-    if (result == wait_end::ctrl_c) {
+    if (result == wait_result::ctrl_c) {
         ipc::print_line("A: stopped by Ctrl+C before everything had come back");
     } else {
         ipc::print_line("A: sent {} bytes, and as many came back", length);

@@ -230,7 +230,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     {
         const ipc::scope_exit end([&] { stop(server); });
-        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
+        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
         listen(server);
         ipc::print_line("A: one thread waits for clients, alertably");
         serve(server);

@@ -265,7 +265,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     server.options = ipc::parse_server_options(argc, argv);
     {
         const ipc::scope_exit end([&] { stop(server); });
-        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server in order
+        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
         start(server);
         ipc::print_line("A: {} threads wait for clients at one port", worker_count);
         wait_for_end(server);

@@ -125,7 +125,7 @@ std::uint64_t serve_clients(connection& client, std::uint64_t clients) {
 
 int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
-    ipc::ctrl_c_event(); // from here on, Ctrl+C ends the server in order
+    ipc::ctrl_c_event(); // from here on, Ctrl+C ends the server cleanly
     connection client{create_pipe(ipc::object_name(protocol::pipe_name, options.suffix)),
                       options.idle_limit.ms};
     ipc::print_line("A: one instance waits for clients");

@@ -291,6 +291,9 @@ void program::press_ctrl_c() const {
     // starts a thread in the program at CtrlRoutine, which has the same address in every process.
     const auto routine = reinterpret_cast<LPTHREAD_START_ROUTINE>(reinterpret_cast<void*>(
         GetProcAddress(GetModuleHandleW(L"kernelbase.dll"), "CtrlRoutine")));
+    if (routine == nullptr) {
+        throw_last_error("GetProcAddress");
+    }
     const unique_handle thread(CreateRemoteThread(process_.get(), nullptr, 0, routine,
                                                   nullptr /* CTRL_C_EVENT */, 0, nullptr));
     if (!thread) {

@@ -401,7 +401,6 @@ TEST_CASE("A uses no handle number that B sends") {
 
 TEST_CASE("A gives no handles to a client that has sent data or has ended") {
     const waiting_a a;
-    const DWORD before = ipc::test::handle_count(GetCurrentProcess());
     std::string line = "A: refused: B sends data through the control pipe\n";
     std::unique_ptr<client> b;
     {
@@ -434,7 +433,6 @@ TEST_CASE("A gives no handles to a client that has sent data or has ended") {
     }
     check_failed(*a.a, line);
     CHECK_THAT(a.a->output(), !ContainsSubstring("connected"));
-    CHECK(ipc::test::handle_count(GetCurrentProcess()) <= before + 1); // A would put two there
 }
 
 TEST_CASE("A drops a B that does nothing, after the limit") {
