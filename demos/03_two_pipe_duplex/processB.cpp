@@ -22,10 +22,9 @@
 
 namespace {
 
-constexpr auto usage =
-    "processB [--limit SECONDS] [--name SUFFIX]\n"
-    "  --limit SECONDS  how long to wait for A (default: 20; 0: no limit)\n"
-    "  --name SUFFIX    add .SUFFIX to the names of the pipes";
+constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]\n"
+                       "  --limit SECONDS  how long to wait for A (default: 20; 0: no limit)\n"
+                       "  --name SUFFIX    add .SUFFIX to the names of the pipes";
 constexpr ipc::time_limit default_limit{20'000};
 
 // Throws what a failed call on one of the pipes means.
