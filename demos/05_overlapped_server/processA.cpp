@@ -92,10 +92,9 @@ bool handle_completion(pipe_instance& client) {
     if (client.current == operation::read) {
         client.buffer.add(result.bytes);
     }
-    if (client.current == operation::connect) {
-        start_read(client); // fails if the client has left again
-    } else if (result.error == ERROR_MORE_DATA && client.buffer.grow()) {
-        start_read(client); // the rest of the message
+    if (client.current == operation::connect ||
+        (result.error == ERROR_MORE_DATA && client.buffer.grow())) {
+        start_read(client); // a request, or the rest of it
     } else if (result.error != ERROR_SUCCESS) {
         disconnect_client(client, result.error);
         return true;

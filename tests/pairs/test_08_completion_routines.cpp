@@ -4,7 +4,7 @@
 #include "common/error.hpp"
 
 // The routine and what it needs; the program's own wmain is not called here.
-#define wmain wmain_of_process_a
+#define wmain wmain_of_process_a // NOLINT(readability-identifier-naming): the name in the file
 #include "demos/08_completion_routines/processA.cpp" // NOLINT(bugprone-suspicious-include)
 #undef wmain
 
