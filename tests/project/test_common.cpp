@@ -1162,26 +1162,26 @@ TEST_CASE("throw_create_pipe_error says that the name is taken, or names the err
 
 TEST_CASE("is_disconnected knows the errors of a pipe whose other end is gone") {
     test_pipe pipe;
-    char byte = 'x';
+    const char letter = 'x';
     DWORD bytes = 0;
     SECTION("the client has closed its end") {
         pipe.client.reset();
         test_read read(pipe);
         const BOOL got = read.start();
         CHECK(ipc::is_disconnected(read.call.wait(got, long_ms).error));
-        const BOOL sent = WriteFile(pipe.server.get(), &byte, 1, nullptr, read.call.get());
+        const BOOL sent = WriteFile(pipe.server.get(), &letter, 1, nullptr, read.call.get());
         CHECK(ipc::is_disconnected(read.call.wait(sent, long_ms).error));
     }
     SECTION("the server has closed its end") {
         pipe.server.reset();
-        CHECK_FALSE(ReadFile(pipe.client.get(), &byte, 1, &bytes, nullptr));
+        CHECK_FALSE(ReadFile(pipe.client.get(), &letter, 1, &letters, nullptr));
         CHECK(ipc::is_disconnected(GetLastError()));
-        CHECK_FALSE(WriteFile(pipe.client.get(), &byte, 1, &bytes, nullptr));
+        CHECK_FALSE(WriteFile(pipe.client.get(), &letter, 1, &letters, nullptr));
         CHECK(ipc::is_disconnected(GetLastError()));
     }
     SECTION("the server has disconnected the client") {
         DisconnectNamedPipe(pipe.server.get());
-        CHECK_FALSE(ReadFile(pipe.client.get(), &byte, 1, &bytes, nullptr));
+        CHECK_FALSE(ReadFile(pipe.client.get(), &letter, 1, &letters, nullptr));
         CHECK(ipc::is_disconnected(GetLastError()));
     }
     for (const DWORD other : {DWORD{ERROR_SUCCESS}, DWORD{ERROR_MORE_DATA}, DWORD{WAIT_TIMEOUT},
