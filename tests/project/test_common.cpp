@@ -1162,7 +1162,7 @@ TEST_CASE("throw_create_pipe_error says that the name is taken, or names the err
 
 TEST_CASE("is_disconnected knows the errors of a pipe whose other end is gone") {
     test_pipe pipe;
-    const char letter = 'x';
+    char letter = 'x';
     DWORD bytes = 0;
     SECTION("the client has closed its end") {
         pipe.client.reset();
@@ -1174,14 +1174,14 @@ TEST_CASE("is_disconnected knows the errors of a pipe whose other end is gone") 
     }
     SECTION("the server has closed its end") {
         pipe.server.reset();
-        CHECK_FALSE(ReadFile(pipe.client.get(), &letter, 1, &letters, nullptr));
+        CHECK_FALSE(ReadFile(pipe.client.get(), &letter, 1, &bytes, nullptr));
         CHECK(ipc::is_disconnected(GetLastError()));
-        CHECK_FALSE(WriteFile(pipe.client.get(), &letter, 1, &letters, nullptr));
+        CHECK_FALSE(WriteFile(pipe.client.get(), &letter, 1, &bytes, nullptr));
         CHECK(ipc::is_disconnected(GetLastError()));
     }
     SECTION("the server has disconnected the client") {
         DisconnectNamedPipe(pipe.server.get());
-        CHECK_FALSE(ReadFile(pipe.client.get(), &letter, 1, &letters, nullptr));
+        CHECK_FALSE(ReadFile(pipe.client.get(), &letter, 1, &bytes, nullptr));
         CHECK(ipc::is_disconnected(GetLastError()));
     }
     for (const DWORD other : {DWORD{ERROR_SUCCESS}, DWORD{ERROR_MORE_DATA}, DWORD{WAIT_TIMEOUT},
