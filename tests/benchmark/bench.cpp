@@ -186,7 +186,7 @@ DWORD duration_ms(const settings& wanted, const ipc::test::measured_point& point
     if (point.clients == 1) {
         return wanted.duration_ms() / static_cast<DWORD>(wanted.repeats_of_one());
     }
-    // With so many clients, each one needs this time for several requests.
+    // Hundreds of clients share the server: each one needs this time for several requests.
     return point.clients == client_counts.back() ? wanted.duration_ms() * 2 : wanted.duration_ms();
 }
 
