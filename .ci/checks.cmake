@@ -82,13 +82,14 @@ if(missing)
     step("install the checking tools" 600 COMMAND apt-get install -y --no-install-recommends ${missing})
 endif()
 
-file(GLOB sources RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*/*.[ch]pp" "${root}/tests/*/*.[ch]pp")
+file(GLOB sources RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*/*.[ch]pp"
+    "${root}/demos/*/exercises/*/*.[ch]pp" "${root}/docs/snippets/*.cpp" "${root}/tests/*/*.[ch]pp")
 step("layout and rules" 20 COMMAND "${CMAKE_COMMAND}" -P .ci/rules.cmake)
 step("clang-format" 60 COMMAND clang-format --dry-run -Werror ${sources})
 step("cppcheck" 300 COMMAND cppcheck --quiet -j ${cores} --error-exitcode=1
     --enable=warning,style,performance,portability --inline-suppr
     --suppressions-list=.ci/cppcheck.txt --std=c++20 --platform=win64 --library=windows
-    -DUNICODE -D_UNICODE -I . common demos tests)
+    -DUNICODE -D_UNICODE -I . common demos docs tests)
 
 # ---- Clang: another compiler's warnings, and clang-tidy with the commands of its build
 
