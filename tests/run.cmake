@@ -1,10 +1,13 @@
 # Sets up, builds and runs every test:     cmake -P tests/run.cmake
 # Only those of one pair:                  cmake -DONLY=01 -P tests/run.cmake
+# Check an exercise that you solve:        cmake -DEXERCISE=01.2 -P tests/run.cmake
+# (docs/exercises.md lists them)           cmake -DEXERCISE=list -P tests/run.cmake
 #
 # Other options: as in demos/run.cmake.
 
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/../common/cmake/setup.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/exercises/exercises.cmake")
 
 set(configure_options -DBUILD_TESTING=ON)
 set(results "${build}/test_results.xml")
@@ -88,12 +91,37 @@ function(print_results)
     print_table(${rows})
 endfunction()
 
-foreach(step find_tools configure select_pairs build_tests run_tests)
+# The tests use the starters as they were; what a learner has made of them is the learner's business.
+function(report_changed_exercises)
+    set(changed "")
+    list_exercises("${root}")
+    foreach(id IN LISTS ids)
+        read_state("${root}" ${id} "${build}/exercises")
+        if(NOT state STREQUAL "untouched")
+            list(APPEND changed ${id})
+        endif()
+    endforeach()
+    if(changed)
+        list(JOIN changed ", " changed)
+        print("You have changed these exercises: ${changed}. The tests used their starters instead of your files.")
+    endif()
+endfunction()
+
+set(steps find_tools configure select_pairs build_tests run_tests)
+if(EXERCISE)
+    include("${CMAKE_CURRENT_LIST_DIR}/exercises/learner.cmake")
+endif()
+foreach(step IN LISTS steps)
     if(NOT failure)
         cmake_language(CALL ${step})
     endif()
 endforeach()
-stop_wine()
+if(configure IN_LIST steps)
+    stop_wine()
+endif()
+if(NOT EXERCISE)
+    report_changed_exercises()
+endif()
 
 if(failure)
     message(FATAL_ERROR "${failure}")
