@@ -30,10 +30,6 @@ constexpr auto usage =
     "processA [--name SUFFIX] [--blocks N] [--limit SECONDS]\n"
     "  --limit SECONDS  how long the consumer may take to read a block (default 10)";
 constexpr DWORD arrival_limit_ms = 60'000; // for the consumer to come
-// SOLUTION: no pause is needed.
-// STARTER
-//~ constexpr DWORD pause_ms = 20; // the consumer needs less than this to read a block
-// END
 
 struct stream {
     char* block; // the header, and the data behind it
@@ -85,6 +81,7 @@ void send_block(const stream& to, std::string_view text) {
     // SOLUTION: A may write again when the consumer has read the block, and the consumer says when that is.
     wait_for_empty(to.block_empty, to.limit_ms);
     // STARTER
+    //~ constexpr DWORD pause_ms = 20; // much longer than the consumer needs
     //~ Sleep(pause_ms);
     // END
 }

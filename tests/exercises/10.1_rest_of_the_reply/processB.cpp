@@ -1,5 +1,5 @@
-// SOLUTION: ERROR_MORE_DATA means that the reply is longer than the buffer, and that its rest is still in the pipe. So B
-// reads on with ReadFile until a call succeeds. A new transaction would fail while the rest is there.
+// SOLUTION: ERROR_MORE_DATA means that the reply is longer than the buffer, and that its rest is still in the pipe.
+// So B reads on with ReadFile until a call succeeds. A new transaction would fail while the rest is there.
 // STARTER
 //~ // Exercise 10.1: a long reply arrives in part only, and then B fails. Mend it.
 // END

@@ -26,7 +26,6 @@ constexpr auto usage =
     "processA [--name SUFFIX] [--blocks N] [--limit SECONDS]\n"
     "  --limit SECONDS  how long the consumer may take to read a block (default 10)";
 constexpr DWORD arrival_limit_ms = 60'000; // for the consumer to come
-constexpr DWORD pause_ms = 20; // the consumer needs less than this to read a block
 
 struct stream {
     char* block; // the header, and the data behind it
@@ -75,6 +74,7 @@ void send_block(const stream& to, std::string_view text) {
     if (!SetEvent(to.block_full)) {
         ipc::throw_last_error("SetEvent");
     }
+    constexpr DWORD pause_ms = 20; // much longer than the consumer needs
     Sleep(pause_ms);
 }
 
