@@ -143,11 +143,12 @@ void print_very_long_reply(trial& attempt) {
     a.request(b);
     a.reply(b, reply);
     const std::string second = a.read(b).second;
+    attempt.expect(second.empty() || second == "last",
+                   "after the reply, B sends its second request, \"last\"",
+                   "B sent \"" + second + "\"");
     a.reply(b, "the second reply");
     attempt.expect_exit_code(b, 0);
     expect_reply(attempt, b, 0, reply);
-    attempt.expect(second == "last", "B sends each request once",
-                   "B sent \"" + second + "\" second");
     attempt.expect_line(b, "B: the second reply");
 }
 
