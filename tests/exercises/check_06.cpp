@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,41 +33,43 @@ public:
     HANDLE block_empty() const { return block_empty_.get(); }
 
 protected:
-    shared_objects() = default;
-
-    static std::wstring name(const wchar_t* base, const std::wstring& suffix) {
-        return ipc::object_name(base, suffix);
-    }
-    void map(const trial& attempt) {
-        if (mapping_) {
-            memory_ = static_cast<char*>(
-                MapViewOfFile(mapping_.get(), FILE_MAP_WRITE, 0, 0, protocol::memory_bytes));
-        }
+    shared_objects(const trial& attempt, HANDLE mapping, HANDLE block_full, HANDLE block_empty)
+        : mapping_(mapping), block_full_(block_full), block_empty_(block_empty),
+          memory_(static_cast<char*>(
+              MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, protocol::memory_bytes))) {
         attempt.expect(memory_ != nullptr && block_full_ && block_empty_,
                        "the memory and both events of the pair exist, under the pair's names",
                        "one of them does not exist, or is of another kind or size");
     }
+    char* memory() const { return memory_; }
     char* block() const { return memory_ + protocol::block_start; }
 
+private:
     ipc::unique_handle mapping_;
     ipc::unique_handle block_full_;
     ipc::unique_handle block_empty_;
-    char* memory_ = nullptr;
+    char* memory_;
 };
+
+HANDLE open_event(const wchar_t* name, const std::wstring& suffix) {
+    return OpenEventW(SYNCHRONIZE | EVENT_MODIFY_STATE, FALSE,
+                      ipc::object_name(name, suffix).c_str());
+}
+
+HANDLE open_mapping(const std::wstring& suffix) {
+    return OpenFileMappingW(FILE_MAP_WRITE, FALSE,
+                            ipc::object_name(protocol::memory_name, suffix).c_str());
+}
 
 // The check in the role of B: it opens the objects that the learner's A has created.
 class consumer : public shared_objects {
 public:
-    consumer(const trial& attempt, const std::wstring& suffix) {
-        const DWORD access = SYNCHRONIZE | EVENT_MODIFY_STATE;
-        mapping_.reset(
-            OpenFileMappingW(FILE_MAP_WRITE, FALSE, name(protocol::memory_name, suffix).c_str()));
-        block_full_.reset(
-            OpenEventW(access, FALSE, name(protocol::block_full_name, suffix).c_str()));
-        block_empty_.reset(
-            OpenEventW(access, FALSE, name(protocol::block_empty_name, suffix).c_str()));
-        map(attempt);
-        *reinterpret_cast<volatile LONG*>(memory_) = static_cast<LONG>(GetCurrentProcessId());
+    consumer(const trial& attempt, const std::wstring& suffix)
+        : shared_objects(attempt, open_mapping(suffix),
+                         open_event(protocol::block_full_name, suffix),
+                         open_event(protocol::block_empty_name, suffix)) {
+        InterlockedExchange(reinterpret_cast<volatile LONG*>(memory()),
+                            static_cast<LONG>(GetCurrentProcessId()));
         SetEvent(block_empty()); // the consumer is there
     }
 
@@ -87,20 +88,27 @@ public:
     }
 };
 
+HANDLE create_event(const wchar_t* name, const std::wstring& suffix) {
+    ipc::user_only_security security;
+    return CreateEventW(security.get(), FALSE, FALSE, ipc::object_name(name, suffix).c_str());
+}
+
+HANDLE create_mapping(const std::wstring& suffix) {
+    ipc::user_only_security security;
+    return CreateFileMappingW(INVALID_HANDLE_VALUE, security.get(), PAGE_READWRITE, 0,
+                              protocol::memory_bytes,
+                              ipc::object_name(protocol::memory_name, suffix).c_str());
+}
+
 // The check in the role of A: it creates the objects, and writes any header that it likes.
 class producer : public shared_objects {
 public:
-    producer(const trial& attempt, const std::wstring& suffix, DWORD process_id) {
-        ipc::user_only_security security;
-        mapping_.reset(CreateFileMappingW(INVALID_HANDLE_VALUE, security.get(), PAGE_READWRITE, 0,
-                                          protocol::memory_bytes,
-                                          name(protocol::memory_name, suffix).c_str()));
-        block_full_.reset(CreateEventW(security.get(), FALSE, FALSE,
-                                       name(protocol::block_full_name, suffix).c_str()));
-        block_empty_.reset(CreateEventW(security.get(), FALSE, FALSE,
-                                        name(protocol::block_empty_name, suffix).c_str()));
-        map(attempt);
-        header_ = new (block()) protocol::block_header;
+    producer(const trial& attempt, const std::wstring& suffix, DWORD process_id)
+        : shared_objects(attempt, create_mapping(suffix),
+                         create_event(protocol::block_full_name, suffix),
+                         create_event(protocol::block_empty_name, suffix)),
+          header_(reinterpret_cast<protocol::block_header*>(block())) {
+        *header_ = {};
         header_->producer_id = process_id;
     }
 
@@ -116,7 +124,7 @@ public:
     }
 
 private:
-    protocol::block_header* header_ = nullptr;
+    protocol::block_header* header_;
 };
 
 // Returns whether the event is signaled within the limit and before the program has ended.
@@ -295,7 +303,7 @@ void show_text(trial& attempt) {
 // The check fills the blocks, and another process is the producer that B waits for.
 void notice_death(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& victim = attempt.start_helper({L"hang"});
+    const program& victim = attempt.start_helper({L"hang"});
     producer a(attempt, suffix, victim.id());
     program& b = attempt.start_learner({L"--name", suffix});
     expect_empty(attempt, a, b);

@@ -34,7 +34,7 @@ public:
     std::string request(program& client) {
         const BOOL connected = ConnectNamedPipe(pipe_.get(), call_.get());
         call_.wait(connected, attempt_.limit_ms(), client.process());
-        const std::string request = read(client).second;
+        std::string request = read(client).second;
         attempt_.expect(!request.empty(), "B sends its request",
                         "no request came; the last line of B: \"" +
                             ipc::exercise::last_line(client) + "\"");

@@ -81,8 +81,8 @@ void send_block(const stream& to, std::string_view text) {
     // SOLUTION: A may write again when the consumer has read the block, and the consumer says when that is.
     wait_for_empty(to.block_empty, to.limit_ms);
     // STARTER
-    //~ constexpr DWORD pause_ms = 20; // much longer than the consumer needs
-    //~ Sleep(pause_ms);
+    //~ constexpr DWORD pause_ms = 20;
+    //~ Sleep(pause_ms); // the consumer has read the block by then
     // END
 }
 

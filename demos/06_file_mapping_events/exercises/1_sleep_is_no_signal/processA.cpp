@@ -74,8 +74,8 @@ void send_block(const stream& to, std::string_view text) {
     if (!SetEvent(to.block_full)) {
         ipc::throw_last_error("SetEvent");
     }
-    constexpr DWORD pause_ms = 20; // much longer than the consumer needs
-    Sleep(pause_ms);
+    constexpr DWORD pause_ms = 20;
+    Sleep(pause_ms); // the consumer has read the block by then
 }
 
 } // namespace

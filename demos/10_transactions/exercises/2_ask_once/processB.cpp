@@ -27,6 +27,7 @@ constexpr DWORD connect_limit_ms = 60'000;
 
 // Sends the request once and returns its reply, which has at most protocol::max_message_bytes bytes. Throws
 // std::runtime_error("the server did not reply in time") after the limit, and win32_error if a call fails.
+// cppcheck-suppress passedByValue; the call takes a pointer to bytes that are not const
 std::string ask([[maybe_unused]] HANDLE pipe, [[maybe_unused]] std::string request,
                 [[maybe_unused]] DWORD limit_ms) {
     std::string reply(protocol::max_message_bytes, '\0');
