@@ -171,7 +171,7 @@ void signal_each_block_once(trial& attempt) {
                        "block_full ends one wait for " + block,
                        "it is still signaled, or signaled again before the block was read");
         attempt.expect(b.held() == block, "the memory holds \"" + block + "\" now",
-                       "it holds \"" + b.held() + "\"");
+                       "it holds \"" + b.held() + "\": A has not waited for block_empty");
         SetEvent(b.block_empty());
     }
     attempt.expect_exit_code(a, 0);
