@@ -11,6 +11,8 @@
 
 #include <windows.h>
 
+#include <shellapi.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +55,19 @@ int echo_arguments(const arguments& args) {
     return 0;
 }
 
+// Does the same with the arguments that CommandLineToArgvW finds in the command line, where the C
+// runtime has its own rules.
+int split_command_line(const arguments&) {
+    int count = 0;
+    LPWSTR* const found = CommandLineToArgvW(GetCommandLineW(), &count);
+    if (found == nullptr) {
+        ipc::throw_last_error("CommandLineToArgvW");
+    }
+    const arguments all(found, found + count);
+    LocalFree(found);
+    return echo_arguments({all.begin() + 2, all.end()});
+}
+
 // Prints every byte value, 0 to 255, a hundred times.
 int binary(const arguments&) {
     std::string bytes;
@@ -61,6 +76,14 @@ int binary(const arguments&) {
     }
     write_bytes(bytes);
     return 0;
+}
+
+// Prints without a pause, until nobody reads any more.
+int flood(const arguments&) {
+    const std::string block(64 * 1024, 'x');
+    for (;;) {
+        write_bytes(block);
+    }
 }
 
 int silent(const arguments&) {
@@ -229,7 +252,9 @@ int bad_server(const arguments& args) {
 int wmain(int argc, wchar_t* argv[]) try {
     const std::map<std::wstring, int (*)(const arguments&)> modes = {
         {L"echo-arguments", echo_arguments},
+        {L"split-command-line", split_command_line},
         {L"binary", binary},
+        {L"flood", flood},
         {L"silent", silent},
         {L"read-input", read_input},
         {L"long-line", long_line},
