@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cwchar>
 #include <memory>
 #include <string>
@@ -93,8 +94,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     wchar_t* rest = nullptr;
     if (argc == 2 && std::wstring_view(argv[1]) == L"take") {
         print_line("process id: " + std::to_string(GetCurrentProcessId()) + "\n");
-        unsigned long long number = 0;
-        if (std::scanf("%llu", &number) != 1) {
+        char line[32] = {};
+        const std::uint64_t number =
+            std::fgets(line, sizeof line, stdin) != nullptr ? std::strtoull(line, nullptr, 10) : 0;
+        if (number == 0) {
             std::fputs("no number came\n", stderr);
             return 1;
         }

@@ -146,6 +146,43 @@ void start_helper(const arguments& args) {
     CloseHandle(started.hProcess);
 }
 
+// Run: helper show-console PROGRAM [ARGS...] Starts the program with this helper's console as its
+// standard output. Then it prints what the console shows, one line for each row up to the cursor.
+int show_console(const arguments& args) {
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+    const ipc::unique_handle screen(CreateFileW(L"CONOUT$", GENERIC_READ | GENERIC_WRITE,
+                                                FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
+                                                OPEN_EXISTING, 0, nullptr));
+    if (!screen || !SetConsoleOutputCP(437)) { // this code page has few letters
+        ipc::throw_last_error("CreateFileW or SetConsoleOutputCP");
+    }
+    std::wstring command = ipc::command_line(args);
+    STARTUPINFOW startup{};
+    startup.cb = sizeof startup;
+    startup.dwFlags = STARTF_USESTDHANDLES;
+    startup.hStdOutput = startup.hStdError = screen.get();
+    PROCESS_INFORMATION started{};
+    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
+                        &startup, &started)) {
+        ipc::throw_last_error("CreateProcessW");
+    }
+    CloseHandle(started.hThread);
+    const ipc::unique_handle process(started.hProcess);
+    const DWORD exit_code = ipc::wait_for_exit(process.get(), limit_ms);
+    CONSOLE_SCREEN_BUFFER_INFO info{};
+    GetConsoleScreenBufferInfo(screen.get(), &info);
+    for (SHORT y = 0; y < info.dwCursorPosition.Y; ++y) {
+        std::wstring row(static_cast<std::size_t>(info.dwSize.X), L' ');
+        DWORD bytes = 0;
+        ReadConsoleOutputCharacterW(screen.get(), row.data(), static_cast<DWORD>(row.size()),
+                                    {0, y}, &bytes);
+        row.erase(row.find_last_not_of(L' ') + 1);
+        write_bytes(ipc::to_utf8(row) + "\n");
+    }
+    write_bytes("end of console\n");
+    return static_cast<int>(exit_code);
+}
+
 // Starts "helper wait-then-write EVENT" and ends at once.
 int grandchild(const arguments& args) {
     start_helper({L"wait-then-write", args.at(0)});
@@ -264,6 +301,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"wait-then-write", wait_then_write},
         {L"set-event-handle", set_event_handle},
         {L"hang", hang},
+        {L"show-console", show_console},
         {L"start-and-leave", start_and_leave},
         {L"print", print},
         {L"wait-for-ctrl-c", wait_for_ctrl_c},
