@@ -72,7 +72,7 @@ unique_handle take_handle(std::uint64_t number) {
     DWORD flags = 0;
     if (!GetHandleInformation(taken.get(), &flags)) {
         const DWORD error = GetLastError();
-        taken.release(); // not a handle here: there is nothing to close
+        static_cast<void>(taken.release()); // not a handle here: there is nothing to close
         throw std::system_error(static_cast<int>(error), std::system_category(), "take_handle");
     }
     return taken;

@@ -196,6 +196,15 @@ int wait_then_write(const arguments& args) {
     return 0;
 }
 
+// Run: helper wait-then-echo READY EVENT [ARGS...] Sets the first event, waits for the second one,
+// and then prints the arguments, each with a WriteFile of its own.
+int wait_then_echo(const arguments& args) {
+    const ipc::unique_handle ready(OpenEventW(EVENT_MODIFY_STATE, FALSE, args.at(0).c_str()));
+    SetEvent(ready.get());
+    wait_for_event(args.at(1));
+    return echo_arguments({args.begin() + 2, args.end()});
+}
+
 // Sets the event with this handle value. Fails if this process has no such handle.
 int set_event_handle(const arguments& args) {
     if (!SetEvent(handle_from(args.at(0)))) {
@@ -299,6 +308,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"crash", crash},
         {L"grandchild", grandchild},
         {L"wait-then-write", wait_then_write},
+        {L"wait-then-echo", wait_then_echo},
         {L"set-event-handle", set_event_handle},
         {L"hang", hang},
         {L"show-console", show_console},

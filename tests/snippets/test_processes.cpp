@@ -5,20 +5,24 @@
 
 #include <windows.h>
 
+#include <tlhelp32.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <ios>
 #include <random>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
-using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
 using ipc::test::program;
 using ipc::test::program_path;
@@ -32,12 +36,51 @@ std::wstring snippet(std::wstring_view name) {
     return program_path(L"snippets", std::wstring(name) + L".exe");
 }
 
-// The arguments that make run_and_capture run the helper.
+// The arguments that make run_and_capture run the helper, or a copy of it.
 std::vector<std::wstring> capture(std::vector<std::wstring> helper_arguments,
-                                  const std::wstring& limit_ms = L"30000") {
-    helper_arguments.insert(helper_arguments.begin(), helper);
+                                  const std::wstring& limit_ms = L"30000",
+                                  const std::wstring& program_file = helper) {
+    helper_arguments.insert(helper_arguments.begin(), program_file);
     return {snippet(L"run_and_capture"), limit_ms, ipc::command_line(helper_arguments)};
 }
+
+// Makes a copy of the helper that has no console: a GUI program. Under Wine, a console keeps the
+// pipe's write end open, so only such a program can close its output early.
+void copy_as_gui_program(const std::wstring& to) {
+    std::string bytes = ipc::test::read_file(helper);
+    std::uint32_t header = 0;
+    std::memcpy(&header, &bytes.at(0x3C), sizeof header); // where the PE header begins
+    bytes.at(header + 4 + 20 + 68) = IMAGE_SUBSYSTEM_WINDOWS_GUI;
+    std::ofstream(std::filesystem::path(to), std::ios::binary) << bytes;
+}
+
+// Suspends the threads that the program has now, for as long as this object lives.
+class suspended {
+public:
+    explicit suspended(const program& owner) {
+        const ipc::unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
+        THREADENTRY32 entry{};
+        entry.dwSize = sizeof entry;
+        for (BOOL more = Thread32First(snapshot.get(), &entry); more;
+             more = Thread32Next(snapshot.get(), &entry)) {
+            if (entry.th32OwnerProcessID == owner.id()) {
+                threads_.emplace_back(OpenThread(THREAD_SUSPEND_RESUME, FALSE, entry.th32ThreadID));
+                SuspendThread(threads_.back().get());
+            }
+        }
+        REQUIRE_FALSE(threads_.empty());
+    }
+    ~suspended() {
+        for (const ipc::unique_handle& thread : threads_) {
+            ResumeThread(thread.get());
+        }
+    }
+    suspended(const suspended&) = delete;
+    suspended& operator=(const suspended&) = delete;
+
+private:
+    std::vector<ipc::unique_handle> threads_;
+};
 
 struct named_event {
     explicit named_event(BOOL manual_reset = TRUE)
@@ -69,7 +112,7 @@ ipc::unique_handle start_with(const std::vector<std::wstring>& arguments, HANDLE
     startup.cb = sizeof startup;
     startup.dwFlags = STARTF_USESTDHANDLES;
     startup.hStdInput = input;
-    startup.hStdOutput = output;
+    startup.hStdOutput = startup.hStdError = output;
     PROCESS_INFORMATION started{};
     REQUIRE(CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
                            &startup, &started));
@@ -143,23 +186,63 @@ TEST_CASE("run_and_capture ends a program after the limit that prints without a 
 }
 
 TEST_CASE("run_and_capture waits for a program that closes its output before it ends") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring gui_program = folder.file(L"gui.exe");
+    copy_as_gui_program(gui_program);
     const named_event release;
-    program captured(capture({L"close-output", release.name}));
-    CHECK_FALSE(captured.wait(300));
+    program captured(capture({L"close-output", release.name}, L"30000", gui_program));
+    CHECK_FALSE(captured.wait(500));
     SetEvent(release.handle.get());
     REQUIRE(captured.wait());
     captured.wait_for_end_of_output();
     CHECK(captured.output() == "closing\n");
     CHECK_THAT(captured.error_output(), StartsWith("exit code 5"));
-}
 
-TEST_CASE("run_and_capture ends such a program after the limit, too") {
     const named_event never;
     const ipc::test::result ended =
-        run(capture({L"close-output", never.name}, L"2000"), {}, 20'000);
+        run(capture({L"close-output", never.name}, L"2000", gui_program), {}, 20'000);
     CHECK_FALSE(ended.timed_out);
     CHECK(ended.exit_code == 1);
     CHECK(ended.output == "closing\n");
+}
+
+TEST_CASE("run_and_capture has what the program wrote last, however late it reads") {
+    const named_event ready;
+    const named_event release;
+    std::vector<std::wstring> arguments = {L"wait-then-echo", ready.name, release.name};
+    std::string expected;
+    for (int i = 0; i < 50; ++i) {
+        arguments.push_back(std::to_wstring(i));
+        expected += std::to_string(i) + '\n';
+    }
+    program captured(capture(arguments));
+    REQUIRE(WaitForSingleObject(ready.handle.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
+    CHECK_FALSE(captured.wait(200)); // until it waits in its first read
+    {
+        const suspended while_it_writes(captured);
+        SetEvent(release.handle.get());
+        const auto runs = [&] {
+            const std::vector<std::string> names = captured.job().process_names();
+            return std::ranges::find(names, "helper.exe") != names.end();
+        };
+        for (int i = 0; i < 1000 && runs(); ++i) {
+            Sleep(10);
+        }
+        CHECK_FALSE(runs());
+    }
+    REQUIRE(captured.wait());
+    captured.wait_for_end_of_output();
+    CHECK(captured.output() == expected);
+}
+
+TEST_CASE("run_and_capture returns when the program has ended, without a delay") {
+    ULONGLONG fastest_ms = 60'000;
+    for (int i = 0; i < 4; ++i) {
+        const ULONGLONG start = GetTickCount64();
+        CHECK(run(capture({L"silent"})).exit_code == 0);
+        fastest_ms = std::min(fastest_ms, GetTickCount64() - start);
+    }
+    CHECK(fastest_ms < 900); // it gives a pipe that does not end a second
 }
 
 TEST_CASE("run_and_capture does not wait for a grandchild that keeps the pipe open, and ends it") {
@@ -312,12 +395,19 @@ TEST_CASE("give_handle take uses the handle whose number comes") {
 
 TEST_CASE("give_handle take refuses a number that is no handle, and none at all") {
     const pipe input;
-    const pipe output;
+    pipe output;
     const ipc::unique_handle receiver = start_with({snippet(L"give_handle"), L"take"},
                                                    input.read_end.get(), output.write_end.get());
+    output.write_end.reset();
     DWORD bytes = 0;
     REQUIRE(WriteFile(input.write_end.get(), "987654320\n", 10, &bytes, nullptr));
     CHECK(ipc::wait_for_exit(receiver.get(), ipc::test::default_limit_ms) == 1);
+    std::string printed;
+    char buffer[512];
+    while (ReadFile(output.read_end.get(), buffer, sizeof buffer, &bytes, nullptr)) {
+        printed.append(buffer, bytes);
+    }
+    CHECK_THAT(printed, ContainsSubstring("take_handle") && ContainsSubstring("(6)"));
     const ipc::test::result none = run({snippet(L"give_handle"), L"take"}); // its input is empty
     CHECK(none.exit_code == 1);
     CHECK_THAT(none.error_output, StartsWith("no number came"));
@@ -373,10 +463,14 @@ TEST_CASE("wait_process_or_event says what is missing") {
 }
 
 TEST_CASE("end_at_ctrl_c cleans up at Ctrl+C, at Ctrl+Break and when its console is closed") {
-    for (const DWORD control : {CTRL_C_EVENT, CTRL_BREAK_EVENT, CTRL_CLOSE_EVENT}) {
+    for (const int control : {CTRL_C_EVENT, CTRL_BREAK_EVENT, CTRL_CLOSE_EVENT}) {
         program ending({snippet(L"end_at_ctrl_c"), L"60000"});
         REQUIRE(ending.wait_for_output("working"));
-        send_control(ending, control);
+        {
+            const suspended before_clean_up(ending);
+            send_control(ending, static_cast<DWORD>(control)); // on a thread of its own
+            CHECK_FALSE(ending.wait(300));                     // Windows must not end the program
+        }
         REQUIRE(ending.wait());
         ending.wait_for_end_of_output();
         CHECK(ending.exit_code() == 0);
