@@ -1,7 +1,7 @@
 // Ends a thread that is blocked in a synchronous call, such as a read from a silent pipe.
 // cl /std:c++20 /EHsc /W4 /permissive- /utf-8 cancel_blocking_call.cpp
 // x86_64-w64-mingw32-g++ -std=c++20 -municode -static cancel_blocking_call.cpp -o cancel_blocking_call.exe
-// Run: cancel_blocking_call TIMES: starts and ends that many threads, each at another moment
+// Run: cancel_blocking_call TIMES, which starts and ends that many threads
 
 #include <windows.h>
 
@@ -24,7 +24,7 @@ struct handle_closer {
 };
 using unique_handle = std::unique_ptr<HANDLE, handle_closer>;
 
-// Reads GetLastError after a failed call, so the call is the argument: nothing comes in between.
+// Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
         throw std::system_error(static_cast<int>(GetLastError()), std::system_category(), call);
@@ -64,6 +64,7 @@ bool end_blocked_thread(HANDLE thread, std::atomic<bool>& stop, DWORD limit_ms) 
 struct reader {
     unique_handle read_end;
     std::atomic<bool> stop = false;
+    std::atomic<bool> about_to_read = false;
 };
 
 DWORD WINAPI read_pipe(void* context) { // no exception may leave this function
@@ -71,6 +72,8 @@ DWORD WINAPI read_pipe(void* context) { // no exception may leave this function
     char buffer[512];
     DWORD bytes = 0;
     while (!self->stop) {
+        self->about_to_read = true; // only for wmain, which ends the thread at this worst moment
+        self->about_to_read.notify_one();
         if (!ReadFile(self->read_end.get(), buffer, sizeof buffer, &bytes, nullptr) &&
             GetLastError() != ERROR_OPERATION_ABORTED) {
             return 1; // the pipe has ended
@@ -95,7 +98,8 @@ int wmain(int argc, wchar_t* argv[]) try {
         reader state{unique_handle(ends[0])};
         const unique_handle thread(CreateThread(nullptr, 0, read_pipe, &state, 0, nullptr));
         check(thread != nullptr, "CreateThread");
-        Sleep(i % 3); // the thread is before, at or in its read
+        state.about_to_read.wait(false);
+        Sleep(i % 2); // the thread is just before its read or, after a pause, in it
         if (!end_blocked_thread(thread.get(), state.stop, 5'000)) {
             std::fprintf(stderr, "thread %lu did not end\n", i + 1);
             std::_Exit(1); // a return would destroy what the thread uses

@@ -11,7 +11,7 @@
 
 namespace {
 
-// Reads GetLastError after a failed call, so the call is the argument: nothing comes in between.
+// Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
         throw std::system_error(static_cast<int>(GetLastError()), std::system_category(), call);

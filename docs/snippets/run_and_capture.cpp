@@ -16,6 +16,7 @@
 
 namespace {
 
+// ANCHOR: start
 struct handle_closer {
     using pointer = HANDLE;
     void operator()(HANDLE handle) const noexcept {
@@ -31,14 +32,14 @@ struct list_deleter {
     void operator()(pointer list) const noexcept { DeleteProcThreadAttributeList(list); }
 };
 
-// Reads GetLastError after a failed call, so the call is the argument: nothing comes in between.
+// Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
         throw std::system_error(static_cast<int>(GetLastError()), std::system_category(), call);
     }
 }
 
-// Starts the program in the job, without a moment outside of it. It inherits the two handles only.
+// Starts the program in the job from its first moment. It inherits the two handles and no others.
 unique_handle start(std::wstring command_line, HANDLE job, HANDLE input, HANDLE output) {
     SIZE_T size = 0;
     InitializeProcThreadAttributeList(nullptr, 2, 0, &size); // fails by design: returns the size
@@ -59,8 +60,8 @@ unique_handle start(std::wstring command_line, HANDLE job, HANDLE input, HANDLE 
     startup.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
     startup.StartupInfo.hStdInput = input;
     startup.StartupInfo.hStdOutput = startup.StartupInfo.hStdError = output;
-    // CREATE_NO_WINDOW gives it a console without a window, which its own children share.
-    // DETACHED_PROCESS would give it none, and then each of these children opens a window.
+    // CREATE_NO_WINDOW: a console without a window, which the program's children share.
+    // DETACHED_PROCESS would be no console, and each of these children would open a window.
     PROCESS_INFORMATION started{};
     check(CreateProcessW(nullptr, command_line.data(), nullptr, nullptr, TRUE /* inherit */,
                          EXTENDED_STARTUPINFO_PRESENT | CREATE_NO_WINDOW, nullptr, nullptr,
@@ -69,7 +70,9 @@ unique_handle start(std::wstring command_line, HANDLE job, HANDLE input, HANDLE 
     CloseHandle(started.hThread);
     return unique_handle(started.hProcess);
 }
+// ANCHOR_END: start
 
+// ANCHOR: read_until
 // Appends what comes through the pipe, until the pipe ends, stop is signalled or the time is over.
 void read_until(HANDLE stop, ULONGLONG end_tick, HANDLE pipe, std::string& output) {
     const unique_handle read_done(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
@@ -81,7 +84,8 @@ void read_until(HANDLE stop, ULONGLONG end_tick, HANDLE pipe, std::string& outpu
         DWORD bytes = 0;
         BOOL done = ReadFile(pipe, buffer.data(), 64 * 1024, nullptr, &read);
         if (done || GetLastError() == ERROR_IO_PENDING) {
-            // stop comes first, and the clock counts too: or a program that never pauses would win.
+            // stop comes first: the wait reports the first of several signalled objects. left_ms
+            // counts, too: the wait never times out if a program prints without a pause.
             const HANDLE objects[] = {stop, read_done.get()};
             const ULONGLONG now = GetTickCount64();
             const DWORD left_ms = now < end_tick ? static_cast<DWORD>(end_tick - now) : 0;
@@ -99,6 +103,7 @@ void read_until(HANDLE stop, ULONGLONG end_tick, HANDLE pipe, std::string& outpu
         output.append(buffer.data(), bytes);
     }
 }
+// ANCHOR_END: read_until
 
 // ANCHOR: run_and_capture
 struct captured {
@@ -106,12 +111,12 @@ struct captured {
     std::optional<DWORD> exit_code; // empty: the program ran longer than the limit and was ended
 };
 
-// Runs a program to its end, for at most limit_ms milliseconds. Its standard input is empty, and it
-// has no window of a console. Its own end decides: processes that it leaves behind are ended, too,
-// and so are all of them if this process ends first, in whatever way. What the program has written
-// is complete; it has no limit but the time. The call takes up to a second longer than the limit if
-// a process outside the job has got hold of the pipe. Throws std::system_error if a call fails.
-// Several threads may call it at once. Quote the command line, and give the program's full path.
+// Runs a program until it ends, for up to limit_ms milliseconds. Its standard input is empty. The
+// caller's end, of whatever kind, ends the program, and so does an exception. When the program has
+// ended, the processes that it has left behind are ended, too. The output is complete up to the
+// program's end; nothing but the time limits its size. If a process outside the job holds the pipe,
+// the call takes a second longer. Throws std::system_error if a call fails. Several threads may
+// call this function at once. Give the program's full path, and quote it and its arguments.
 captured run_and_capture(const std::wstring& command_line, DWORD limit_ms) {
     const unique_handle job(CreateJobObjectW(nullptr, nullptr));
     check(job != nullptr, "CreateJobObjectW");

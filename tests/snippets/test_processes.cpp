@@ -479,6 +479,17 @@ TEST_CASE("end_at_ctrl_c cleans up at Ctrl+C, at Ctrl+Break and when its console
     }
 }
 
+TEST_CASE("end_at_ctrl_c ends at Ctrl+C even if its parent told it to ignore Ctrl+C") {
+    ipc::test::start_options options;
+    options.creation_flags = CREATE_NEW_PROCESS_GROUP;
+    program ending({snippet(L"end_at_ctrl_c"), L"5000"}, options);
+    REQUIRE(ending.wait_for_output("working"));
+    ending.press_ctrl_c();
+    REQUIRE(ending.wait());
+    ending.wait_for_end_of_output();
+    CHECK_THAT(ending.output(), ContainsSubstring("ended by request"));
+}
+
 TEST_CASE("end_at_ctrl_c goes on when another user logs off, and ends after its limit") {
     program going_on({snippet(L"end_at_ctrl_c"), L"1000"});
     REQUIRE(going_on.wait_for_output("working"));
