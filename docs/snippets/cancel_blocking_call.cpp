@@ -64,7 +64,7 @@ bool end_blocked_thread(HANDLE thread, std::atomic<bool>& stop, DWORD limit_ms) 
 struct reader {
     unique_handle read_end;
     std::atomic<bool> stop = false;
-    std::atomic<bool> about_to_read = false;
+    unique_handle about_to_read; // an event, only for wmain: to end the thread at a bad moment
 };
 
 DWORD WINAPI read_pipe(void* context) { // no exception may leave this function
@@ -72,8 +72,7 @@ DWORD WINAPI read_pipe(void* context) { // no exception may leave this function
     char buffer[512];
     DWORD bytes = 0;
     while (!self->stop) {
-        self->about_to_read = true; // only for wmain, which ends the thread at this worst moment
-        self->about_to_read.notify_one();
+        SetEvent(self->about_to_read.get());
         if (!ReadFile(self->read_end.get(), buffer, sizeof buffer, &bytes, nullptr) &&
             GetLastError() != ERROR_OPERATION_ABORTED) {
             return 1; // the pipe has ended
@@ -95,10 +94,13 @@ int wmain(int argc, wchar_t* argv[]) try {
         HANDLE ends[2] = {};
         check(CreatePipe(&ends[0], &ends[1], nullptr, 0), "CreatePipe");
         const unique_handle write_end(ends[1]); // silent: the read does not end by itself
-        reader state{unique_handle(ends[0])};
+        reader state;
+        state.read_end.reset(ends[0]);
+        state.about_to_read.reset(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
+        check(state.about_to_read != nullptr, "CreateEventW");
         const unique_handle thread(CreateThread(nullptr, 0, read_pipe, &state, 0, nullptr));
         check(thread != nullptr, "CreateThread");
-        state.about_to_read.wait(false);
+        check(WaitForSingleObject(state.about_to_read.get(), 5'000) == WAIT_OBJECT_0, "the thread");
         Sleep(i % 2); // the thread is just before its read or, after a pause, in it
         if (!end_blocked_thread(thread.get(), state.stop, 5'000)) {
             std::fprintf(stderr, "thread %lu did not end\n", i + 1);
