@@ -3,6 +3,7 @@
 #include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
 #include <windows.h>
@@ -11,6 +12,7 @@
 #include <sddl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <random>
 #include <string>
 #include <string_view>
@@ -86,11 +88,11 @@ struct pipe_end {
     }
 };
 
-pipe_end create_pipe(const std::wstring& name, DWORD type = PIPE_TYPE_MESSAGE,
-                     DWORD direction = PIPE_ACCESS_DUPLEX) {
+pipe_end create_pipe(const std::wstring& name, DWORD type = PIPE_TYPE_MESSAGE) {
     const DWORD read_mode = type == PIPE_TYPE_MESSAGE ? PIPE_READMODE_MESSAGE : PIPE_READMODE_BYTE;
-    return {ipc::unique_handle(CreateNamedPipeW(name.c_str(), direction | FILE_FLAG_OVERLAPPED,
-                                                type | read_mode, 1, 4096, 4096, 0, nullptr))};
+    return {
+        ipc::unique_handle(CreateNamedPipeW(name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
+                                            type | read_mode, 1, 4096, 4096, 0, nullptr))};
 }
 
 // A client in message read mode, or an empty handle.
@@ -208,10 +210,8 @@ TEST_CASE("connect_pipe gives up after its limit and says what was missing") {
 }
 
 TEST_CASE("connect_pipe reports at once what waiting cannot change") {
-    const std::wstring name = new_pipe_name();
-    const pipe_end server = create_pipe(name, PIPE_TYPE_MESSAGE, PIPE_ACCESS_OUTBOUND);
-    program client({snippet(L"connect_pipe"), name, L"4294967295"});
-    check_failed(client, ERROR_ACCESS_DENIED);
+    program client({snippet(L"connect_pipe"), LR"(C:\no such folder\pipe)", L"4294967295"});
+    check_failed(client, ERROR_PATH_NOT_FOUND);
 }
 
 // ask_pipe_server
@@ -357,7 +357,7 @@ TEST_CASE("read_write_with_limit loses no byte that arrives as its limit ends") 
     std::string sent;
     LARGE_INTEGER frequency{};
     QueryPerformanceFrequency(&frequency);
-    for (int i = 0; i < 1'000; ++i) {
+    for (int i = 0; i < 700; ++i) {
         LARGE_INTEGER start{};
         LARGE_INTEGER now{};
         QueryPerformanceCounter(&start);
@@ -430,4 +430,416 @@ TEST_CASE("read_whole_message gives up on a silent server, and notices that it l
     CHECK(output_lines(client) ==
           std::vector<std::string>{leave ? "end: error 233" : "end: error 258"});
     CHECK(client.exit_code() == 1);
+}
+
+// pipe_server
+
+namespace {
+
+struct running_server {
+    explicit running_server(const std::wstring& clients,
+                            const std::wstring& idle_limit = long_limit)
+        : process({snippet(L"pipe_server"), name, clients, idle_limit}) {
+        REQUIRE(connect(name).pipe);
+    }
+
+    void check_orderly_end() {
+        process.press_ctrl_c();
+        CHECK(output_lines(process) == std::vector<std::string>{"the end"});
+        CHECK(process.exit_code() == 0);
+        CHECK(process.error_output().empty());
+    }
+
+    const std::wstring name = new_pipe_name();
+    program process;
+};
+
+// Asks the server a few times on one connection.
+bool ask(const std::wstring& name, const std::string& request, int times = 3) {
+    const pipe_end client = connect(name);
+    std::string reply;
+    for (int i = 0; i < times; ++i) {
+        if (client.write(request) != ERROR_SUCCESS || client.read(reply) != ERROR_SUCCESS ||
+            reply != reversed(request)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace
+
+TEST_CASE("pipe_server answers requests of every length up to its limit") {
+    running_server server(L"1");
+    for (const std::size_t size : {0, 1, 4'096, 16'384}) {
+        CHECK(ask(server.name, random_bytes(size)));
+    }
+    {
+        const pipe_end client = connect(server.name);
+        CHECK(client.write(random_bytes(16'385)) == ERROR_SUCCESS);
+        std::string reply;
+        CHECK(client.read(reply) == ERROR_PIPE_NOT_CONNECTED);
+    }
+    CHECK(ask(server.name, "the next client"));
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server serves more clients than it has instances") {
+    running_server server(L"4");
+    std::atomic<int> answered = 0;
+    {
+        std::vector<std::jthread> clients;
+        for (int i = 0; i < 10; ++i) {
+            clients.emplace_back([&server, &answered, i] {
+                for (int round = 0; round < 10; ++round) {
+                    answered +=
+                        ask(server.name, random_bytes(static_cast<std::size_t>(i * 100 + round)))
+                            ? 1
+                            : 0;
+                }
+            });
+        }
+    }
+    CHECK(answered == 100);
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server survives clients that leave at any point, and leaks nothing") {
+    running_server server(L"3");
+    REQUIRE(ask(server.name, "before"));
+    const DWORD handles = ipc::test::handle_count(server.process.process());
+    for (int i = 0; i < 40; ++i) {
+        const pipe_end client = connect(server.name);
+        if (i % 4 != 0) {
+            CHECK(client.write(random_bytes(i % 4 == 1 ? 16'384 : 3)) == ERROR_SUCCESS);
+        }
+        if (i % 4 == 3) {
+            client.read();
+        }
+    }
+    CHECK(ask(server.name, "after"));
+    CHECK(ipc::test::handle_count(server.process.process()) <= handles + 3);
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server drops a client that is silent or reads nothing") {
+    running_server server(L"2", L"700");
+    const pipe_end silent = connect(server.name);
+    const pipe_end deaf = connect(server.name);
+    CHECK(deaf.write(random_bytes(16'384)) == ERROR_SUCCESS);
+    CHECK(ask(server.name, "a patient client"));
+    std::string reply;
+    CHECK(silent.read(reply) == ERROR_PIPE_NOT_CONNECTED);
+    CHECK(ask(server.name, "another client"));
+    CHECK(deaf.read(reply) == ERROR_PIPE_NOT_CONNECTED);
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server keeps a client that is busy") {
+    running_server server(L"1", L"1000");
+    const pipe_end client = connect(server.name);
+    for (int i = 0; i < 8; ++i) {
+        REQUIRE(client.write("request") == ERROR_SUCCESS);
+        CHECK(client.read() == "tseuqer");
+        Sleep(200);
+    }
+}
+
+TEST_CASE("pipe_server finishes its replies before it ends, and its clients can read them") {
+    running_server server(L"4");
+    const pipe_end silent = connect(server.name);
+    const pipe_end answered = connect(server.name); // its reply fits into the pipe
+    REQUIRE(answered.write("request") == ERROR_SUCCESS);
+    const pipe_end waiting = connect(server.name); // its reply does not
+    const std::string large = random_bytes(16'384);
+    REQUIRE(waiting.write(large) == ERROR_SUCCESS);
+    for (const pipe_end* client : {&answered, &waiting}) {
+        DWORD available = 0;
+        while (available == 0) {
+            REQUIRE(PeekNamedPipe(client->pipe.get(), nullptr, 0, nullptr, &available, nullptr));
+        }
+    }
+    server.process.press_ctrl_c();
+    CHECK_FALSE(server.process.wait(500));
+    CHECK(waiting.read() == reversed(large));
+    REQUIRE(server.process.wait());
+    CHECK(server.process.exit_code() == 0);
+    CHECK(answered.read() == "tseuqer");
+    std::string reply;
+    CHECK(answered.read(reply) == ERROR_BROKEN_PIPE);
+    CHECK(silent.read(reply) == ERROR_BROKEN_PIPE);
+}
+
+TEST_CASE("pipe_server does not share its name with another server") {
+    running_server server(L"2");
+    program second({snippet(L"pipe_server"), server.name, L"2", long_limit});
+    check_failed(second, ipc::test::is_wine() ? ERROR_PIPE_BUSY : ERROR_ACCESS_DENIED);
+    CHECK(ask(server.name, "still there"));
+}
+
+TEST_CASE("pipe_server and ask_pipe_server understand each other") {
+    running_server server(L"2");
+    const auto result = run({snippet(L"ask_pipe_server"), server.name, L"abc", L"100", long_limit});
+    CHECK(result.exit_code == 0);
+    CHECK_THAT(result.output, StartsWith("3 bytes: cba"));
+}
+
+// share_memory
+
+namespace {
+
+struct shared_block { // of share_memory.cpp
+    volatile DWORD sender_id;
+    volatile LONG receiver_id;
+    volatile DWORD size;
+    char bytes[64 * 1024];
+};
+
+// The objects of a pair, and a program that ends when the test says so.
+struct memory_objects {
+    explicit memory_objects(const std::wstring& name)
+        : mapping(CreateFileMappingW(INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE, 0,
+                                     sizeof(shared_block), (name + L".memory").c_str())),
+          block(static_cast<shared_block*>(
+              MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, sizeof(shared_block)))),
+          empty(CreateEventW(nullptr, FALSE, FALSE, (name + L".empty").c_str())),
+          full(CreateEventW(nullptr, FALSE, FALSE, (name + L".full").c_str())),
+          partner({ipc::test::program_path(L"tests", L"helper.exe"), L"hang"}) {
+        REQUIRE(block != nullptr);
+        REQUIRE(partner.wait_for_output("hanging"));
+    }
+    memory_objects(const memory_objects&) = delete;
+    memory_objects& operator=(const memory_objects&) = delete;
+    ~memory_objects() { UnmapViewOfFile(block); }
+
+    bool wait(const ipc::unique_handle& event) const {
+        return WaitForSingleObject(event.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0;
+    }
+
+    ipc::unique_handle mapping;
+    shared_block* block;
+    ipc::unique_handle empty;
+    ipc::unique_handle full;
+    program partner;
+};
+
+std::wstring new_memory_name() {
+    return LR"(Local\ipc_demos.snippets.)" + ipc::test::unique_suffix();
+}
+
+std::vector<std::wstring> receive(const std::wstring& name,
+                                  const std::wstring& limit = long_limit) {
+    return {snippet(L"share_memory"), L"receive", name, limit};
+}
+
+std::vector<std::wstring> send(const std::wstring& name, const std::wstring& limit = long_limit,
+                               const std::wstring& text = L"text") {
+    return {snippet(L"share_memory"), L"send", name, limit, L"first", text};
+}
+
+// Waits until the sender has created its last object.
+void wait_for_objects(const std::wstring& name) {
+    const ULONGLONG start_ms = GetTickCount64();
+    while (!ipc::unique_handle(OpenEventW(SYNCHRONIZE, FALSE, (name + L".full").c_str()))) {
+        REQUIRE(GetTickCount64() - start_ms < ipc::test::default_limit_ms);
+        Sleep(1);
+    }
+}
+
+} // namespace
+
+TEST_CASE("share_memory sends every block, and both programs end") {
+    const std::wstring name = new_memory_name();
+    program sender({snippet(L"share_memory"), L"send", name, long_limit, L"one", L"\u00e4\u20ac",
+                    std::wstring(20'000, L'x'), L"the last"});
+    wait_for_objects(name);
+    const auto receiver = run(receive(name));
+    CHECK(receiver.exit_code == 0);
+    CHECK(ipc::test::lines_of(receiver.output) ==
+          std::vector<std::string>{"3 bytes: one", "5 bytes: \u00e4\u20ac",
+                                   "20000 bytes: " + std::string(20'000, 'x'), "8 bytes: the last",
+                                   "end"});
+    CHECK(output_lines(sender) == std::vector<std::string>{"sent"});
+    CHECK(sender.exit_code() == 0);
+}
+
+TEST_CASE("share_memory has one sender and one receiver for a name") {
+    const std::wstring name = new_memory_name();
+    program early(receive(name));
+    check_failed(early, ERROR_FILE_NOT_FOUND);
+    program sender(send(name));
+    wait_for_objects(name);
+    program second_sender(send(name));
+    check_failed(second_sender, ERROR_ALREADY_EXISTS);
+
+    const std::wstring other_name = new_memory_name();
+    const memory_objects objects(other_name);
+    objects.block->sender_id = objects.partner.id();
+    objects.block->receiver_id = 1;
+    program second_receiver(receive(other_name));
+    check_failed(second_receiver, ERROR_BUSY);
+}
+
+TEST_CASE("share_memory's receiver checks the length") {
+    const DWORD size = GENERATE(64 * 1024, 64 * 1024 + 1, 0xFFFFFFFF);
+    const std::wstring name = new_memory_name();
+    const memory_objects objects(name);
+    objects.block->sender_id = objects.partner.id();
+    program receiver(receive(name));
+    REQUIRE(objects.wait(objects.empty));
+    objects.block->size = size;
+    SetEvent(objects.full.get());
+    if (size > 64 * 1024) {
+        check_failed(receiver, ERROR_INVALID_DATA);
+    } else {
+        CHECK(objects.wait(objects.empty));
+    }
+}
+
+TEST_CASE("share_memory's receiver notices a dead sender and a silent one") {
+    const std::wstring name = new_memory_name();
+    const memory_objects objects(name);
+    objects.block->sender_id = objects.partner.id();
+    program patient(receive(name));
+    REQUIRE(objects.wait(objects.empty));
+    objects.block->receiver_id = 0;
+    program hasty(receive(name, L"300"));
+    check_failed(hasty, WAIT_TIMEOUT);
+    objects.partner.kill();
+    check_failed(patient, ERROR_PROCESS_ABORTED);
+}
+
+TEST_CASE("share_memory's receiver gets the block of a sender that died after it") {
+    const std::wstring name = new_memory_name();
+    const memory_objects objects(name);
+    objects.block->sender_id = objects.partner.id();
+    objects.block->bytes[0] = 'x';
+    objects.block->size = 1;
+    SetEvent(objects.full.get());
+    program receiver(receive(name));
+    REQUIRE(objects.wait(objects.empty)); // the receiver has come
+    REQUIRE(objects.wait(objects.empty)); // and has taken the block
+    objects.partner.kill();
+    check_failed(receiver, ERROR_PROCESS_ABORTED);
+    CHECK_THAT(receiver.output(), StartsWith("1 bytes: x"));
+}
+
+TEST_CASE("share_memory's sender notices a dead receiver and a missing one") {
+    const std::wstring name = new_memory_name();
+    program alone(send(name, L"300"));
+    check_failed(alone, WAIT_TIMEOUT);
+
+    program sender(send(name));
+    wait_for_objects(name);
+    program receiver({ipc::test::program_path(L"tests", L"helper.exe"), L"hang"});
+    const ipc::unique_handle mapping(
+        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
+    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
+    REQUIRE(block != nullptr);
+    block->receiver_id = static_cast<LONG>(receiver.id());
+    UnmapViewOfFile(block);
+    const ipc::unique_handle empty(
+        OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
+    const ipc::unique_handle full(OpenEventW(SYNCHRONIZE, FALSE, (name + L".full").c_str()));
+    SetEvent(empty.get());
+    REQUIRE(WaitForSingleObject(full.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
+    receiver.kill();
+    check_failed(sender, ERROR_PROCESS_ABORTED);
+}
+
+TEST_CASE("share_memory refuses to send more than fits") {
+    program sender({snippet(L"share_memory"), L"send", new_memory_name(), long_limit,
+                    std::wstring(22'000, L'\u20ac')}); // 66,000 bytes of UTF-8
+    check_failed(sender, ERROR_INVALID_DATA);
+}
+
+// allow_user_or_service
+
+namespace {
+
+// The entries of an SDDL text, each as "type flags mask SID" in numbers.
+std::vector<std::string> entries_of(const std::string& sddl) {
+    PSECURITY_DESCRIPTOR descriptor = nullptr;
+    const std::wstring wide(sddl.begin(), sddl.end());
+    REQUIRE(ConvertStringSecurityDescriptorToSecurityDescriptorW(wide.c_str(), SDDL_REVISION_1,
+                                                                 &descriptor, nullptr));
+    SECURITY_DESCRIPTOR_CONTROL control = 0;
+    DWORD revision = 0;
+    CHECK(GetSecurityDescriptorControl(descriptor, &control, &revision));
+    CHECK((control & SE_DACL_PROTECTED) != 0);
+    BOOL present = FALSE;
+    BOOL defaulted = FALSE;
+    ACL* dacl = nullptr;
+    CHECK(GetSecurityDescriptorDacl(descriptor, &present, &dacl, &defaulted));
+    REQUIRE(dacl != nullptr);
+    std::vector<std::string> entries;
+    for (DWORD i = 0; i < dacl->AceCount; ++i) {
+        void* found = nullptr;
+        REQUIRE(GetAce(dacl, i, &found));
+        auto* ace = static_cast<ACCESS_ALLOWED_ACE*>(found);
+        char* sid = nullptr;
+        REQUIRE(ConvertSidToStringSidA(&ace->SidStart, &sid));
+        entries.push_back(std::to_string(ace->Header.AceType) + ' ' +
+                          std::to_string(ace->Header.AceFlags) + ' ' + std::to_string(ace->Mask) +
+                          ' ' + sid);
+        LocalFree(sid);
+    }
+    LocalFree(descriptor);
+    return entries;
+}
+
+std::string own_sid() {
+    ipc::unique_handle token;
+    REQUIRE(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, token.put()));
+    alignas(TOKEN_USER) char user[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
+    DWORD size = sizeof user;
+    REQUIRE(GetTokenInformation(token.get(), TokenUser, user, size, &size));
+    char* sid = nullptr;
+    REQUIRE(ConvertSidToStringSidA(reinterpret_cast<TOKEN_USER*>(user)->User.Sid, &sid));
+    std::string result(sid);
+    LocalFree(sid);
+    return result;
+}
+
+// Windows stores EVENT_ALL_ACCESS for GENERIC_ALL; Wine keeps GENERIC_ALL.
+std::string own_entry() {
+    return (ipc::test::is_wine() ? "0 0 268435456 " : "0 0 2031619 ") + own_sid();
+}
+
+std::vector<std::string> stored_entries(const std::vector<std::wstring>& command) {
+    const auto result = run(command);
+    REQUIRE(result.exit_code == 0);
+    const auto lines = ipc::test::lines_of(result.output);
+    REQUIRE(lines.size() == 2);
+    CHECK_THAT(lines[0], StartsWith("asked for: D:P(A;;GA;;;" + own_sid() + ")"));
+    REQUIRE_THAT(lines[1], StartsWith("stored: "));
+    return entries_of(lines[1].substr(8));
+}
+
+} // namespace
+
+TEST_CASE("allow_user_or_service gives an object to the current user and to nobody else") {
+    const std::wstring name = new_memory_name();
+    CHECK(stored_entries({snippet(L"allow_user_or_service"), name}) ==
+          std::vector<std::string>{own_entry()});
+}
+
+TEST_CASE("allow_user_or_service gives a service's users the rights that they need and no more") {
+    const std::wstring name = new_memory_name();
+    CHECK(stored_entries({snippet(L"allow_user_or_service"), name, L"IU", L"0x100002"}) ==
+          std::vector<std::string>{own_entry(), "0 0 1048578 S-1-5-4"});
+    CHECK(stored_entries(
+              {snippet(L"allow_user_or_service"), name, L"S-1-5-21-1-2-3-500", L"0x100000"}) ==
+          std::vector<std::string>{own_entry(), "0 0 1048576 S-1-5-21-1-2-3-500"});
+}
+
+TEST_CASE("allow_user_or_service refuses an unknown account and a name that is taken") {
+    const auto unknown =
+        run({snippet(L"allow_user_or_service"), new_memory_name(), L"nobody", L"0x1"});
+    CHECK(unknown.exit_code == 1);
+    CHECK_THAT(unknown.error_output, ContainsSubstring("ConvertStringSecurityDescriptor"));
+    const std::wstring name = new_memory_name();
+    const ipc::unique_handle event(CreateEventW(nullptr, TRUE, FALSE, name.c_str()));
+    program taken({snippet(L"allow_user_or_service"), name});
+    check_failed(taken, ERROR_ALREADY_EXISTS);
 }
