@@ -32,10 +32,10 @@ using unique_handle = std::unique_ptr<HANDLE, handle_closer>;
 //   ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED   the server closed the connection
 //   ERROR_MORE_DATA                               the reply is longer
 //   ERROR_INVALID_PARAMETER                       the pipe is of byte type
-DWORD ask_pipe_server(const wchar_t* name, std::string request, std::string& reply,
+DWORD ask_pipe_server(const wchar_t* name, const std::string& request, std::string& reply,
                       DWORD max_reply_bytes, DWORD limit_ms) {
     // GENERIC_WRITE would also ask for the right to create instances, which few clients have.
-    const DWORD access = (FILE_GENERIC_READ | FILE_GENERIC_WRITE) & ~FILE_CREATE_PIPE_INSTANCE;
+    const DWORD access = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
     // SECURITY_IDENTIFICATION: the server sees who the client is, but cannot act as the client.
     const DWORD flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
     const ULONGLONG end_ms = GetTickCount64() + limit_ms;
@@ -64,14 +64,14 @@ DWORD ask_pipe_server(const wchar_t* name, std::string request, std::string& rep
     }
     OVERLAPPED overlapped{};
     overlapped.hEvent = event.get();
-    const auto request_bytes = static_cast<DWORD>(request.size());
-    const BOOL done = TransactNamedPipe(pipe.get(), request.data(), request_bytes, reply.data(),
-                                        max_reply_bytes, nullptr, &overlapped);
+    std::string sent = request; // the call takes a pointer to bytes that are not const
+    const BOOL done = TransactNamedPipe(pipe.get(), sent.data(), static_cast<DWORD>(sent.size()),
+                                        reply.data(), max_reply_bytes, nullptr, &overlapped);
     const DWORD start_error = done ? ERROR_SUCCESS : GetLastError();
     if (start_error != ERROR_SUCCESS && start_error != ERROR_IO_PENDING) {
         return start_error;
     }
-    // Until the event is set, the kernel uses overlapped, request and reply.
+    // Until the event is set, the kernel uses overlapped, sent and reply.
     if (WaitForSingleObject(event.get(), left_ms()) != WAIT_OBJECT_0) {
         CancelIoEx(pipe.get(), &overlapped);        // asks only: the reply may come all the same
         WaitForSingleObject(event.get(), INFINITE); // ended by the end of the call

@@ -21,10 +21,9 @@ struct handle_closer {
 };
 using unique_handle = std::unique_ptr<HANDLE, handle_closer>;
 
-// For a pipe in both directions. GENERIC_WRITE would also ask for FILE_CREATE_PIPE_INSTANCE, which
-// a careful server does not give to its clients.
-constexpr DWORD pipe_read_write =
-    (FILE_GENERIC_READ | FILE_GENERIC_WRITE) & ~DWORD{FILE_CREATE_PIPE_INSTANCE};
+// For a pipe in both directions. GENERIC_WRITE would also ask for the right to create instances of
+// the pipe, which a careful server does not give to its clients.
+constexpr DWORD pipe_read_write = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
 
 // Opens a client's end of a named pipe, such as L"\\\\.\\pipe\\name". Waits up to limit_ms
 // milliseconds (0: one try; INFINITE: no limit) until a server has created the pipe and has a free

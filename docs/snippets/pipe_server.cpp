@@ -49,6 +49,10 @@ struct server_state {
     unique_handle port;
     std::list<pipe_instance> instances;
     DWORD pending = 0; // operations whose packet has not come yet
+
+    server_state() = default;
+    server_state(const server_state&) = delete;
+    server_state& operator=(const server_state&) = delete;
     ~server_state() {
         for (pipe_instance& instance : instances) {
             CancelIoEx(instance.pipe.get(), &instance.overlapped);
