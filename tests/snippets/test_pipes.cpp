@@ -20,7 +20,6 @@
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
-using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
 using ipc::test::program;
 using ipc::test::run;
@@ -489,13 +488,10 @@ TEST_CASE("pipe_server serves more clients than it has instances") {
     std::atomic<int> answered = 0;
     {
         std::vector<std::jthread> clients;
-        for (int i = 0; i < 10; ++i) {
+        for (std::size_t i = 0; i < 10; ++i) {
             clients.emplace_back([&server, &answered, i] {
-                for (int round = 0; round < 10; ++round) {
-                    answered +=
-                        ask(server.name, random_bytes(static_cast<std::size_t>(i * 100 + round)))
-                            ? 1
-                            : 0;
+                for (std::size_t round = 0; round < 10; ++round) {
+                    answered += ask(server.name, random_bytes(i * 100 + round)) ? 1 : 0;
                 }
             });
         }
@@ -612,7 +608,7 @@ struct memory_objects {
     memory_objects& operator=(const memory_objects&) = delete;
     ~memory_objects() { UnmapViewOfFile(block); }
 
-    bool wait(const ipc::unique_handle& event) const {
+    static bool wait(const ipc::unique_handle& event) {
         return WaitForSingleObject(event.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0;
     }
 
@@ -686,13 +682,13 @@ TEST_CASE("share_memory's receiver checks the length") {
     const memory_objects objects(name);
     objects.block->sender_id = objects.partner.id();
     program receiver(receive(name));
-    REQUIRE(objects.wait(objects.empty));
+    REQUIRE(memory_objects::wait(objects.empty));
     objects.block->size = size;
     SetEvent(objects.full.get());
     if (size > 64 * 1024) {
         check_failed(receiver, ERROR_INVALID_DATA);
     } else {
-        CHECK(objects.wait(objects.empty));
+        CHECK(memory_objects::wait(objects.empty));
     }
 }
 
@@ -701,7 +697,7 @@ TEST_CASE("share_memory's receiver notices a dead sender and a silent one") {
     const memory_objects objects(name);
     objects.block->sender_id = objects.partner.id();
     program patient(receive(name));
-    REQUIRE(objects.wait(objects.empty));
+    REQUIRE(memory_objects::wait(objects.empty));
     objects.block->receiver_id = 0;
     program hasty(receive(name, L"300"));
     check_failed(hasty, WAIT_TIMEOUT);
@@ -717,8 +713,8 @@ TEST_CASE("share_memory's receiver gets the block of a sender that died after it
     objects.block->size = 1;
     SetEvent(objects.full.get());
     program receiver(receive(name));
-    REQUIRE(objects.wait(objects.empty)); // the receiver has come
-    REQUIRE(objects.wait(objects.empty)); // and has taken the block
+    REQUIRE(memory_objects::wait(objects.empty)); // the receiver has come
+    REQUIRE(memory_objects::wait(objects.empty)); // and has taken the block
     objects.partner.kill();
     check_failed(receiver, ERROR_PROCESS_ABORTED);
     CHECK_THAT(receiver.output(), StartsWith("1 bytes: x"));
