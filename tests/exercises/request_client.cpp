@@ -80,20 +80,17 @@ request_client::request_client(const trial& attempt, const std::wstring& name) :
 }
 
 void request_client::send(const std::string& request) {
-    overlapped_call call(pipe_.get());
-    const BOOL done = WriteFile(pipe_.get(), request.data(), static_cast<DWORD>(request.size()),
-                                nullptr, call.get());
-    const DWORD error = call.wait(done, attempt_.limit_ms()).error;
+    const DWORD error = try_send(request, attempt_.limit_ms());
     attempt_.expect(error == ERROR_SUCCESS, "a client can send a request",
                     error == WAIT_TIMEOUT ? "A hung: it did not read the request"
                                           : connection_end(error));
 }
 
-bool request_client::try_send(const std::string& request) {
+DWORD request_client::try_send(const std::string& request, DWORD limit_ms) {
     overlapped_call call(pipe_.get());
     const BOOL done = WriteFile(pipe_.get(), request.data(), static_cast<DWORD>(request.size()),
                                 nullptr, call.get());
-    return call.wait(done, attempt_.limit_ms()).error == ERROR_SUCCESS;
+    return call.wait(done, limit_ms).error;
 }
 
 void request_client::expect_reply(const std::string& request) {
@@ -115,40 +112,18 @@ void request_client::expect_reply(const std::string& request) {
                                             " bytes that are not the reply");
 }
 
-request_flood::request_flood(const request_client& client)
-    : pipe_(client.pipe()), stop_event_(CreateEventW(nullptr, TRUE, FALSE, nullptr)),
-      busy_event_(CreateEventW(nullptr, TRUE, FALSE, nullptr)) {
-    writer_ = std::jthread([this] {
-        overlapped_call call(pipe_);
-        DWORD error = ERROR_SUCCESS;
-        while (error == ERROR_SUCCESS &&
-               WaitForSingleObject(stop_event_.get(), 0) != WAIT_OBJECT_0) {
-            const BOOL done = WriteFile(pipe_, "x", 1, nullptr, call.get());
-            error = call.wait(done, INFINITE, stop_event_.get()).error;
+request_flood::request_flood(request_client& client) {
+    constexpr int requests_in_advance = 4000;
+    DWORD error = ERROR_SUCCESS;
+    for (int i = 0; i < requests_in_advance && error == ERROR_SUCCESS; ++i) {
+        error = client.try_send("", 0);
+    }
+    writer_ = std::jthread([&client](const std::stop_token& stop) {
+        DWORD last = ERROR_SUCCESS;
+        while (!stop.stop_requested() && (last == ERROR_SUCCESS || last == WAIT_TIMEOUT)) {
+            last = client.try_send("", 100);
         }
     });
-    reader_ = std::jthread([this] {
-        overlapped_call call(pipe_);
-        DWORD error = ERROR_SUCCESS;
-        for (int replies = 0; error == ERROR_SUCCESS; ++replies) {
-            if (replies == 500) {
-                SetEvent(busy_event_.get());
-            }
-            char reply[64];
-            const BOOL done = ReadFile(pipe_, reply, sizeof reply, nullptr, call.get());
-            error = call.wait(done, INFINITE, stop_event_.get()).error;
-        }
-    });
-}
-
-request_flood::~request_flood() {
-    SetEvent(stop_event_.get());
-}
-
-void request_flood::wait_until_busy(const trial& attempt) const {
-    const DWORD waited = WaitForSingleObject(busy_event_.get(), attempt.limit_ms());
-    attempt.expect(waited == WAIT_OBJECT_0, "a client that sends many requests gets replies",
-                   "A hung: no more replies come");
 }
 
 } // namespace ipc::exercise

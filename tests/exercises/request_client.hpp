@@ -36,8 +36,11 @@ public:
     // Expects that a client can connect to the pipe of this name.
     request_client(const trial& attempt, const std::wstring& name);
 
-    void send(const std::string& request); // expects that A reads it, if the pipe's buffer is full
-    bool try_send(const std::string& request); // returns whether it was written
+    // Expects that the request is written: A reads it, or the pipe's buffer has space for it.
+    void send(const std::string& request);
+    // Returns the error, WAIT_TIMEOUT after the limit.
+    DWORD try_send(const std::string& request, DWORD limit_ms);
+    // Expects the request's reply to come next.
     void expect_reply(const std::string& request);
     void ask(const std::string& request) {
         send(request);
@@ -45,29 +48,19 @@ public:
     }
     void leave() { pipe_.reset(); }
 
-    HANDLE pipe() const { return pipe_.get(); }
-
 private:
     const trial& attempt_;
     unique_handle pipe_;
 };
 
-// Sends requests of one byte and reads the replies as fast as it can, until the end of the scope.
+// Sends empty requests as fast as it can, some thousand in its constructor and then on a thread, until the end of
+// the scope. It reads no reply. Empty messages take no space in a pipe's buffer, so no call waits.
 class request_flood {
 public:
-    request_flood(const request_client& client);
-    ~request_flood();
-    request_flood(const request_flood&) = delete;
-    request_flood& operator=(const request_flood&) = delete;
-
-    void wait_until_busy(const trial& attempt) const;
+    explicit request_flood(request_client& client);
 
 private:
-    HANDLE pipe_;
-    unique_handle stop_event_;
-    unique_handle busy_event_; // some hundred replies have come
     std::jthread writer_;
-    std::jthread reader_;
 };
 
 } // namespace ipc::exercise

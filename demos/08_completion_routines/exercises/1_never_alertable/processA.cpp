@@ -71,7 +71,7 @@ ipc::call_result wait_for_result(client_state& client, BOOL started) {
     const DWORD waited = WaitForSingleObject(client.done_event.get(),
                                              INFINITE); // ended by the routine, which sets it
     if (waited != WAIT_OBJECT_0) {
-        ipc::throw_last_error("WaitForSingleObject");
+        throw std::runtime_error("the wait for the event returned " + std::to_string(waited));
     }
     return client.result;
 }
