@@ -112,16 +112,20 @@ void request_client::expect_reply(const std::string& request) {
                                             " bytes that are not the reply");
 }
 
-request_flood::request_flood(request_client& client) {
-    constexpr int requests_in_advance = 4000;
-    DWORD error = ERROR_SUCCESS;
-    for (int i = 0; i < requests_in_advance && error == ERROR_SUCCESS; ++i) {
-        error = client.try_send("", 0);
+request_flood::request_flood(const request_client& client) {
+    constexpr int requests_in_advance = 2000;
+    const auto send = [](HANDLE pipe, overlapped_call& call, DWORD limit_ms) {
+        const BOOL done = WriteFile(pipe, "", 0, nullptr, call.get());
+        return call.wait(done, limit_ms).error;
+    };
+    overlapped_call call(client.pipe());
+    for (int i = 0; i < requests_in_advance && send(client.pipe(), call, 0) == ERROR_SUCCESS; ++i) {
     }
-    writer_ = std::jthread([&client](const std::stop_token& stop) {
-        DWORD last = ERROR_SUCCESS;
-        while (!stop.stop_requested() && (last == ERROR_SUCCESS || last == WAIT_TIMEOUT)) {
-            last = client.try_send("", 100);
+    writer_ = std::jthread([&client, send](const std::stop_token& stop) {
+        overlapped_call next(client.pipe());
+        DWORD error = ERROR_SUCCESS;
+        while (!stop.stop_requested() && (error == ERROR_SUCCESS || error == WAIT_TIMEOUT)) {
+            error = send(client.pipe(), next, 100);
         }
     });
 }

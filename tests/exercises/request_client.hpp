@@ -47,6 +47,7 @@ public:
         expect_reply(request);
     }
     void leave() { pipe_.reset(); }
+    HANDLE pipe() const { return pipe_.get(); }
 
 private:
     const trial& attempt_;
@@ -57,7 +58,7 @@ private:
 // the scope. It reads no reply. Empty messages take no space in a pipe's buffer, so no call waits.
 class request_flood {
 public:
-    explicit request_flood(request_client& client);
+    explicit request_flood(const request_client& client);
 
 private:
     std::jthread writer_;
