@@ -5,6 +5,7 @@
 #   - no name of ours is a macro of the Windows SDK that MinGW's headers do not have;
 #   - what the run scripts show of other programs says in which encoding it comes (ENCODING);
 #   - no test has a name that its program would take for an option;
+#   - the starter of each exercise is what its solution says, and the build knows each exercise;
 #   - the servers that share pair 05's client have the same processB.cpp, but for the first line;
 #   - demos/ has no Sleep and no INFINITE without a comment, on its line or above it, that says why.
 
@@ -85,7 +86,8 @@ endforeach()
 # The SDK has lines such as `#define small char`; whether a file sees them depends on what it includes.
 # INFINITE, TRUE and their like are the same in both and are used for what they are.
 set(sdk_macro "([^A-Za-z0-9_])(small|hyper|interface|near|far|cdecl|pascal|IN|OUT|OPTIONAL)[^A-Za-z0-9_]")
-file(GLOB_RECURSE files RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*.[ch]pp" "${root}/tests/*.[ch]pp")
+file(GLOB_RECURSE files RELATIVE "${root}" "${root}/common/*.[ch]pp" "${root}/demos/*.[ch]pp"
+    "${root}/docs/*.cpp" "${root}/tests/*.[ch]pp")
 foreach(file IN LISTS files)
     file(READ "${root}/${file}" text)
     string(REGEX REPLACE "'\\\\?\"'" "" text "${text}")
@@ -141,6 +143,26 @@ foreach(pair 07_thread_per_client 08_completion_routines 09_completion_port)
     list(REMOVE_AT copy 0)
     if(NOT copy STREQUAL client)
         problem("demos/${pair}/processB.cpp: differs from pair 05's in more than its first line")
+    endif()
+endforeach()
+
+# A learner changes starters, and here nobody has.
+include("${root}/tests/exercises/exercises.cmake")
+list_exercises("${root}")
+file(READ "${root}/tests/exercises/CMakeLists.txt" lists)
+foreach(id IN LISTS ids)
+    find_exercise("${root}" ${id})
+    read_state("${root}" ${id} "")
+    if(NOT state STREQUAL "untouched")
+        problem("${folder}: the starter is ${state}: cmake -DEXERCISE=${id} -DRECORD=ON -P tests/run.cmake writes it")
+    endif()
+    string(REGEX REPLACE "^.*\\." "" last "${id}")
+    set(count 0)
+    if(lists MATCHES "add_exercises\\(${pair} ([0-9]+)\\)")
+        set(count ${CMAKE_MATCH_1})
+    endif()
+    if(last GREATER count)
+        problem("${folder}: add_exercises(${pair} ${last}) is missing in tests/exercises/CMakeLists.txt")
     endif()
 endforeach()
 

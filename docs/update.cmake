@@ -17,6 +17,10 @@
 #     |---|---|---|---|
 #     | Handles | what a handle is | 01, 04 | 25 |
 #
+# <!-- snippet: demos/*/exercises/*/README.md --> becomes the table of all exercises, in the same way from theirs, and
+# <!-- snippet: ./exercises/*/README.md --> in a pair's README the table of its own. Each begins with "# 01.1 Title" and
+# holds one row below    | kind | file | you learn | minutes |    where kind is mend or write.
+#
 # Code is full of ; [ ] and \, which CMake lists do not survive. So texts stay strings here: they are walked
 # with string(FIND) and string(SUBSTRING), always quoted, and never become a list or an unquoted argument.
 # file(READ) drops the CR of CRLF line ends, so that a Windows working copy compares equal.
@@ -59,6 +63,8 @@ function(relative_name path result)
     cmake_path(RELATIVE_PATH path BASE_DIRECTORY "${ROOT}" OUTPUT_VARIABLE name)
     set(${result} "${name}" PARENT_SCOPE)
 endfunction()
+
+include("${CMAKE_CURRENT_LIST_DIR}/../tests/exercises/exercises.cmake") # find_exercise, list_exercises
 
 # ---- source files
 
@@ -283,11 +289,70 @@ function(make_table_of_pairs document result)
     set(${result} "${table}" PARENT_SCOPE)
 endfunction()
 
+# The table of the exercises of one pair, or of all if pair_folder is empty, for a document, in `result`; "" after a
+# problem. In the table of all each pair has a row with its title.
+function(make_table_of_exercises document pair_folder result)
+    set(${result} "" PARENT_SCOPE)
+    cmake_path(GET document PARENT_PATH base)
+    set(table "| exercise | kind | you learn | minutes |\n|---|---|---|---|\n")
+    set(rows 0)
+    set(complete TRUE)
+    set(pair_before "")
+    list_exercises("${ROOT}")
+    foreach(id IN LISTS ids)
+        find_exercise("${ROOT}" ${id})
+        if(pair_folder AND NOT "${ROOT}/demos/${pair}" STREQUAL pair_folder)
+            continue()
+        endif()
+        relative_name("${folder}/README.md" name)
+        read_text("${folder}/README.md" text)
+        string(FIND "${text}" "# ${id} ${title}\n" position)
+        if(title STREQUAL "" OR NOT position EQUAL 0)
+            problem("${name}:1" "the first line has to be the number and the title: # ${id} Title")
+            set(complete FALSE)
+        elseif(NOT kind MATCHES "^(mend|write)$" OR NOT minutes MATCHES "^[1-9][0-9]*$")
+            problem("${name}" "no table with the line '| kind | file | you learn | minutes |' and one row, such as | mend | processA.cpp | ... | 15 |")
+            set(complete FALSE)
+        elseif(NOT file STREQUAL source)
+            problem("${name}" "the table names ${file}, but the solution in tests/exercises/ is '${source}'")
+            set(complete FALSE)
+        endif()
+        if(NOT pair_folder AND NOT pair STREQUAL pair_before)
+            set(pair_before "${pair}")
+            set(link "${ROOT}/demos/${pair}/README.md")
+            cmake_path(RELATIVE_PATH link BASE_DIRECTORY "${base}")
+            string(SUBSTRING "${id}" 0 2 number)
+            read_pair("${ROOT}/demos/${pair}")
+            string(APPEND table "| **[${number}](${link}) ${title}** | | | |\n")
+            find_exercise("${ROOT}" ${id}) # read_pair has set title and minutes
+        endif()
+        set(link "${folder}/README.md")
+        cmake_path(RELATIVE_PATH link BASE_DIRECTORY "${base}")
+        string(APPEND table "| [${id}](${link}) ${title} | ${kind} | ${learn} | ${minutes} |\n")
+        math(EXPR rows "${rows} + 1")
+    endforeach()
+    if(complete AND rows GREATER 0)
+        set(${result} "${table}" PARENT_SCOPE)
+    endif()
+endfunction()
+
 # The block for `reference` (file or file#region), with its fence, in the variable `result`; on a problem it is "".
 function(make_block document where reference result)
     set(${result} "" PARENT_SCOPE)
     if(reference STREQUAL "demos/*/README.md")
         make_table_of_pairs("${document}" table)
+        check_text_links("${document}" "${where}" "${table}")
+        set(${result} "${table}" PARENT_SCOPE)
+        return()
+    elseif(reference MATCHES "^(demos/\\*|\\.)/exercises/\\*/README\\.md$")
+        set(pair_folder "")
+        if(reference MATCHES "^\\.")
+            cmake_path(GET document PARENT_PATH pair_folder)
+        endif()
+        make_table_of_exercises("${document}" "${pair_folder}" table)
+        if(table STREQUAL "")
+            problem("${where}" "snippet ${reference}: there is no exercise")
+        endif()
         check_text_links("${document}" "${where}" "${table}")
         set(${result} "${table}" PARENT_SCOPE)
         return()
@@ -511,11 +576,11 @@ endfunction()
 function(check_unused)
     file(GLOB_RECURSE sources "${ROOT}/common/*" "${ROOT}/demos/*" "${ROOT}/docs/*" "${ROOT}/tests/*")
     foreach(path IN LISTS sources ITEMS "${ROOT}/CMakeLists.txt")
-        if(NOT EXISTS "${path}" OR NOT path MATCHES "\\.(cpp|hpp|cmake)$|/CMakeLists\\.txt$|/expected_output\\.txt$")
+        if(NOT EXISTS "${path}" OR NOT path MATCHES "\\.(cpp|hpp|cmake)$|/CMakeLists\\.txt$|/(expected_output|symptom)\\.txt$")
             continue()
         endif()
         relative_name("${path}" name)
-        if(path MATCHES "/expected_output\\.txt$")
+        if(path MATCHES "/(expected_output|symptom)\\.txt$")
             get_property(used GLOBAL PROPERTY "used ${path}#")
             if(NOT used)
                 problem("${name}" "no document includes this output")

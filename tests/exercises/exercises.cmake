@@ -33,10 +33,10 @@ endfunction()
 #     folder       <root>/demos/01_technique/exercises/2_name
 #     solution     <root>/tests/exercises/01.2_name/processA.cpp
 #     source       processA.cpp, or processB.cpp
-#     title, kind, learn, minutes   what its README.md says; empty if its table is wrong
+#     title, kind, file, learn, minutes   what its README.md says; empty if its table is wrong
 # All are empty if there is no such exercise; source and solution if it has no solution.
 function(find_exercise root id)
-    foreach(name pair folder solution source title kind learn minutes)
+    foreach(name pair folder solution source title kind file learn minutes)
         set(${name} "" PARENT_SCOPE)
     endforeach()
     if(NOT id MATCHES "^([0-9][0-9])\\.([0-9]+)$")
@@ -66,6 +66,7 @@ function(find_exercise root id)
     endif()
     if(text MATCHES "\n\\| kind \\| file \\| you learn \\| minutes \\|\n\\|---\\|---\\|---\\|---\\|\n${cell}${cell}${cell}${cell}\\|\n")
         set(kind "${CMAKE_MATCH_1}" PARENT_SCOPE)
+        set(file "${CMAKE_MATCH_2}" PARENT_SCOPE)
         set(learn "${CMAKE_MATCH_3}" PARENT_SCOPE)
         set(minutes "${CMAKE_MATCH_4}" PARENT_SCOPE)
     endif()

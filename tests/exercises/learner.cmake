@@ -54,7 +54,8 @@ function(reset_exercise)
     print("${EXERCISE}: the starter is back in ${file}")
 endfunction()
 
-# Builds the learner's program, without a word if all is well.
+# Builds the learner's program, without a word if all is well. Otherwise it prints what the compiler says, without
+# the compiler's command lines.
 function(build_exercise target)
     string(SUBSTRING "${EXERCISE}" 0 2 number)
     execute_process(
@@ -62,6 +63,9 @@ function(build_exercise target)
             --target ${target} check_${number} wine_prefix
         OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE result ENCODING AUTO)
     if(NOT result EQUAL 0 OR output MATCHES "warning")
+        string(REGEX REPLACE "(^|\n)[^\n]* -o [^\n]*" "" output "${output}")
+        string(REGEX REPLACE "(^|\n)(\\[[0-9]+/[0-9]+\\]|FAILED:|ninja:)[^\n]*" "" output "${output}")
+        string(STRIP "${output}" output)
         print("${output}")
     endif()
     if(NOT result EQUAL 0)
@@ -83,8 +87,8 @@ function(check_exercise mode program)
     set(passed ${passed} PARENT_SCOPE)
 endfunction()
 
+# text: what has been built and checked.
 function(keep_result)
-    read_source("${folder}/${source}" text)
     string(SHA256 hash "${text}")
     set(word failing)
     if(passed)
@@ -114,6 +118,7 @@ function(try_exercise)
     set(passed OFF)
     cmake_path(RELATIVE_PATH folder BASE_DIRECTORY "${root}" OUTPUT_VARIABLE place)
     say("Exercise ${EXERCISE}: ${title} (${kind} ${place}/${source})")
+    read_source("${folder}/${source}" text)
     build_exercise(exercise_${EXERCISE})
     if(NOT failure)
         include("${settings}")

@@ -229,6 +229,71 @@ file(REMOVE "${SCRATCH}/demos/03_pipe/README.md")
 file(MAKE_DIRECTORY "${SCRATCH}/demos/03_pipe")
 expect_problems("" "demos/03_pipe/README.md: missing")
 
+# ---- the tables of exercises
+
+# A README of an exercise, and its solution.
+function(put_exercise pair name id title row source)
+    put(demos/${pair}/exercises/${name}/README.md
+        "# ${id} ${title}\n\n| kind | file | you learn | minutes |\n|---|---|---|---|\n${row}\n\nThe task.\n")
+    string(REGEX REPLACE "^[0-9]+_" "" word "${name}")
+    put(tests/exercises/${id}_${word}/${source} "// the solution\n")
+endfunction()
+
+function(new_exercises name)
+    new_pairs("${name}")
+    set(case "${name}" PARENT_SCOPE)
+    put_exercise(01_child 2_tail 01.2 "The tail; lost" "| mend | processA.cpp | the `end`; and why | 15 |" processA.cpp)
+    put_exercise(01_child 10_late 01.10 "Late" "| write | processB.cpp | the late one | 5 |" processB.cpp)
+    put_exercise(03_pipe 1_rest 03.1 "The rest" "| mend | processA.cpp | the rest | 20 |" processA.cpp)
+    put(README.md "nothing\n")
+    put(docs/guide.md "<!-- snippet: demos/*/exercises/*/README.md -->\n${end}")
+endfunction()
+
+set(head "| exercise | kind | you learn | minutes |\n|---|---|---|---|\n")
+new_exercises("the table of exercises comes from their READMEs, in the order of their numbers")
+put(demos/01_child/README.md "# 01 Child\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| A | b | - | 1 |\n\n<!-- snippet: ./exercises/*/README.md -->\n${end}")
+expect_success("")
+string(CONCAT table "${head}"
+    "| **[01](../demos/01_child/README.md) Child** | | | |\n"
+    "| [01.2](../demos/01_child/exercises/2_tail/README.md) The tail; lost | mend | the `end`; and why | 15 |\n"
+    "| [01.10](../demos/01_child/exercises/10_late/README.md) Late | write | the late one | 5 |\n"
+    "| **[03](../demos/03_pipe/README.md) Pipes** | | | |\n"
+    "| [03.1](../demos/03_pipe/exercises/1_rest/README.md) The rest | mend | the rest | 20 |\n")
+expect_bytes(docs/guide.md "<!-- snippet: demos/*/exercises/*/README.md -->\n${table}${end}")
+string(CONCAT table "${head}"
+    "| [01.2](exercises/2_tail/README.md) The tail; lost | mend | the `end`; and why | 15 |\n"
+    "| [01.10](exercises/10_late/README.md) Late | write | the late one | 5 |\n")
+expect_bytes(demos/01_child/README.md "# 01 Child\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| A | b | - | 1 |\n\n<!-- snippet: ./exercises/*/README.md -->\n${table}${end}")
+expect_success(-DCHECK=ON)
+put(demos/01_child/exercises/2_tail/symptom.txt "FAILED\n")
+expect_problems(-DCHECK=ON "demos/01_child/exercises/2_tail/symptom.txt: no document includes this output")
+
+function(expect_bad_exercise name title row source sentence)
+    new_exercises("${name}")
+    put_exercise(03_pipe 1_rest 03.1 "The rest" "${row}" ${source})
+    file(READ "${SCRATCH}/demos/03_pipe/exercises/1_rest/README.md" text)
+    string(REPLACE "# 03.1 The rest" "${title}" text "${text}")
+    put(demos/03_pipe/exercises/1_rest/README.md "${text}")
+    put(docs/guide.md "<!-- snippet: demos/*/exercises/*/README.md -->\nold\n${end}")
+    expect_problems("" "${sentence}")
+    expect_bytes(docs/guide.md "<!-- snippet: demos/*/exercises/*/README.md -->\nold\n${end}")
+endfunction()
+
+expect_bad_exercise("another number in an exercise's title" "# 03.2 The rest" "| mend | processA.cpp | a | 20 |" processA.cpp
+    "demos/03_pipe/exercises/1_rest/README.md:1: the first line has to be the number and the title: # 03.1")
+expect_bad_exercise("an exercise of no known kind" "# 03.1 The rest" "| guess | processA.cpp | a | 20 |" processA.cpp
+    "demos/03_pipe/exercises/1_rest/README.md: no table with the line '| kind |")
+expect_bad_exercise("an exercise without a row" "# 03.1 The rest" "" processA.cpp
+    "demos/03_pipe/exercises/1_rest/README.md: no table with the line '| kind |")
+expect_bad_exercise("an exercise without minutes" "# 03.1 The rest" "| mend | processA.cpp | a | soon |" processA.cpp
+    "demos/03_pipe/exercises/1_rest/README.md: no table with the line '| kind |")
+expect_bad_exercise("an exercise with the solution of the other process" "# 03.1 The rest" "| mend | processB.cpp | a | 20 |" processA.cpp
+    "demos/03_pipe/exercises/1_rest/README.md: the table names processB.cpp, but the solution in tests/exercises/ is 'processA.cpp'")
+
+new_case("a pair without exercises" "nothing\n" "")
+put(demos/01_pair/README.md "<!-- snippet: ./exercises/*/README.md -->\nold\n${end}")
+expect_problems("" "demos/01_pair/README.md:1: snippet ./exercises/*/README.md: there is no exercise")
+
 # ---- problems with snippets: told in both modes, and the old text stays
 
 function(expect_rejected name body source)
@@ -258,6 +323,14 @@ expect_rejected("end marker alone" "x\n${end}" "${region}" "docs/guide.md:2: mal
 expect_rejected("marker with text beside it" "See <!-- snippet: demos/01_pair/a.cpp#one -->\n" "${region}"
     "docs/guide.md:1: malformed or misplaced snippet marker")
 expect_rejected("block without end" "```sh\nls\n" "" "docs/guide.md:1: the block that starts here has no end")
+new_case("a function of docs/snippets/ may be longer" "<!-- snippet: docs/snippets/s.cpp#one -->\n${end}" "")
+string(REPEAT "f();\n" 60 lines)
+put(docs/snippets/s.cpp "// ANCHOR: one\n${lines}// ANCHOR_END: one\n")
+expect_success("")
+expect_success(-DCHECK=ON)
+string(REPEAT "f();\n" 61 lines)
+put(docs/snippets/s.cpp "// ANCHOR: one\n${lines}// ANCHOR_END: one\n")
+expect_problems("" "snippet docs/snippets/s.cpp#one: 61 lines, more than 60")
 string(REPEAT "f();\n" 21 lines)
 expect_rejected("long region" "${begin}old\n${end}" "// ANCHOR: one\n${lines}// ANCHOR_END: one\n"
     "docs/guide.md:1: snippet demos/01_pair/a.cpp#one: 21 lines, more than 20")
