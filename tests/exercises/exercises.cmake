@@ -104,6 +104,7 @@ endfunction()
 # Makes the starter from the solution, in the variable `starter`. `problem` says what is wrong with the marks.
 function(make_starter solution)
     read_source("${solution}" rest)
+    string(REGEX REPLACE "([^\n])$" "\\1\n" rest "${rest}") # or the last line would have no end
     set(text "")
     set(part common) # then: solution, starter
     set(number 0)
