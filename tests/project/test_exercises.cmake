@@ -95,8 +95,7 @@ string(REGEX REPLACE "([^\n]*)\n" "//~ \\1\n" hard_starter "${hard}")
 expect_starter("${hard}// SOLUTION: ; [ ] \\\n${hard}// STARTER\n${hard_starter}// END\n${hard}" "${hard}${hard}${hard}")
 
 new_case("a solution with CRLF line ends makes the same starter")
-string(REPLACE "\n" "\r\n" crlf "${marked}")
-file(CONFIGURE OUTPUT "${SCRATCH}/${solution_file}" CONTENT "${crlf}" @ONLY NEWLINE_STYLE WIN32)
+file(CONFIGURE OUTPUT "${SCRATCH}/${solution_file}" CONTENT "${marked}" @ONLY NEWLINE_STYLE WIN32)
 make_starter("${SCRATCH}/${solution_file}")
 expect_equal("${problem}" "")
 expect_equal("${starter}" "${unmarked}")
@@ -193,7 +192,6 @@ new_case("untouched: the file is the starter, whatever its line ends and results
 expect_state(untouched)
 put_result(failing)
 expect_state(untouched)
-string(REPLACE "\n" "\r\n" crlf "${unmarked}")
 file(CONFIGURE OUTPUT "${SCRATCH}/${exercise}/processA.cpp" CONTENT "${unmarked}" @ONLY NEWLINE_STYLE WIN32)
 expect_state(untouched)
 
