@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <stop_token>
+#include <utility>
 
 namespace ipc::exercise {
 

@@ -89,8 +89,8 @@ void expect_packet(server_state& server, client_state& client, BOOL done) {
 }
 
 // Starts the client's next operation. From then on the client may belong to another worker.
-    [[maybe_unused]] void handle_completion(server_state& server, client_state& client,
-                                            ipc::call_result result) {
+[[maybe_unused]] // until work() calls it
+void handle_completion(server_state& server, client_state& client, ipc::call_result result) {
     if (client.current == operation::read) {
         client.buffer.add(result.bytes);
     }
