@@ -46,8 +46,11 @@ void expect_reply(const trial& attempt, pipe_client& client, program& a, const s
 }
 
 // B's requests get their replies, and B finds no fault.
-void expect_good_b(trial& attempt, const pipe_for_check& pipe) {
+void expect_good_b(trial& attempt, program& a, const pipe_for_check& pipe) {
     program& b = attempt.start_partner({L"--name", pipe.suffix, L"one", L"two", L"three"});
+    const bool ended = b.wait(attempt.limit_ms());
+    attempt.expect(ended, "B connects, gets its replies and ends",
+                   ended ? "" : "B waits in vain; " + state_of(attempt, a));
     attempt.expect_exit_code(b, 0);
     attempt.expect_line(b, "B: ONE");
     attempt.expect_line(b, "B: TWO");
@@ -91,8 +94,8 @@ private:
 void serve_one_b_after_the_other(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--clients", L"2", L"--name", pipe.suffix});
-    expect_good_b(attempt, pipe);
-    expect_good_b(attempt, pipe);
+    expect_good_b(attempt, a, pipe);
+    expect_good_b(attempt, a, pipe);
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: | THREE");
 }
@@ -201,7 +204,7 @@ void report_what_was_written(trial& attempt) {
 void answer_b(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    expect_good_b(attempt, pipe);
+    expect_good_b(attempt, a, pipe);
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: wrote 5 of 5 bytes");
     attempt.expect_line(a, "A: the client left");
@@ -240,7 +243,7 @@ void end_with_the_client(trial& attempt) {
 void answer_b_at_once(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--wait", L"600000", L"--name", pipe.suffix});
-    expect_good_b(attempt, pipe);
+    expect_good_b(attempt, a, pipe);
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: the client left; requests answered: 3");
 }

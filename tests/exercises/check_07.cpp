@@ -45,9 +45,12 @@ void expect_end_at_ctrl_c(trial& attempt, program& a, std::string_view last) {
 
 void answer_several(trial& attempt) {
     const pipe_for_check pipe;
-    start_server(attempt, pipe, L"0");
+    program& a = start_server(attempt, pipe, L"0");
     for (int i = 0; i < 2; ++i) {
         program& b = attempt.start_partner({L"--name", pipe.suffix, L"one", L"two"});
+        const bool ended = b.wait(attempt.limit_ms());
+        attempt.expect(ended, "B connects, gets its replies and ends",
+                       ended ? "" : "B waits in vain; " + state_of(attempt, a));
         attempt.expect_exit_code(b, 0);
         attempt.expect_line(b, "B: ONE");
         attempt.expect_line(b, "B: TWO");

@@ -20,7 +20,8 @@ namespace ipc::exercise {
 inline std::string state_of(const trial& attempt, test::program& program) {
     const std::string name = attempt.name_of(program);
     std::string text = name + " hung";
-    if (program.wait(0)) {
+    constexpr DWORD end_ms = 500; // it may have closed the pipe because it is about to end
+    if (program.wait(end_ms)) {
         program.wait_for_end_of_output(attempt.limit_ms());
         text = name + " ended with exit code " + std::to_string(program.exit_code());
     }
