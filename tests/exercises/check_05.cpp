@@ -284,6 +284,61 @@ void end_with_a_silent_client(trial& attempt) {
     attempt.expect_line(a, "A: the client left; requests answered: 0");
 }
 
+// Exercise 05.4: processA [--name SUFFIX] serves two clients at a time.
+
+void serve_b(trial& attempt) {
+    const pipe_for_check pipe;
+    program& a = attempt.start_learner({L"--name", pipe.suffix});
+    expect_good_b(attempt, a, pipe);
+}
+
+void serve_two(trial& attempt) {
+    const pipe_for_check pipe;
+    program& a = attempt.start_learner({L"--name", pipe.suffix});
+    pipe_client slow(attempt, pipe.name);
+    expect_connection(attempt, slow, a);
+    expect_reply(attempt, slow, a, "first", "FIRST", "the first client");
+    expect_good_b(attempt, a, pipe); // while the first client is silent
+    expect_reply(attempt, slow, a, "last", "LAST", "the first client after that");
+}
+
+// The requests wait in the pipe, so that the server's calls are complete at once.
+void serve_waiting_requests(trial& attempt) {
+    constexpr int requests = 100;
+    const pipe_for_check pipe;
+    program& a = attempt.start_learner({L"--name", pipe.suffix});
+    pipe_client client(attempt, pipe.name);
+    expect_connection(attempt, client, a);
+    for (int i = 0; i < requests; ++i) {
+        client.send(std::to_string(i));
+    }
+    for (int i = 0; i < requests; ++i) {
+        const auto reply = client.receive();
+        attempt.expect(reply == std::to_string(i),
+                       "100 requests that wait in the pipe get one reply each, in their order",
+                       reply ? "reply " + std::to_string(i + 1) + " is wrong"
+                             : "no reply came; " + state_of(attempt, a));
+    }
+}
+
+// Such clients make calls of the server fail at once: a connect, a read, a reply.
+void survive_short_visits(trial& attempt) {
+    constexpr int visits = 300;
+    const pipe_for_check pipe;
+    program& a = attempt.start_learner({L"--name", pipe.suffix});
+    for (int i = 0; i < visits; ++i) {
+        pipe_client client(attempt, pipe.name);
+        expect_connection(attempt, client, a);
+        if (i % 3 != 0) {
+            client.send("hello");
+        }
+        if (i % 3 == 2) {
+            client.receive();
+        }
+    }
+    expect_good_b(attempt, a, pipe);
+}
+
 const ipc::exercise::checks_of_pair exercises = {
     {1,
      {{"one B after the other gets its replies", serve_one_b_after_the_other},
@@ -299,6 +354,11 @@ const ipc::exercise::checks_of_pair exercises = {
       {"A answers a client that was silent for a while", answer_after_silence},
       {"no request is lost that comes just when a wait ends", lose_no_request},
       {"A ends when a silent client leaves", end_with_a_silent_client}}},
+    {4,
+     {{"B gets its replies", serve_b},
+      {"B gets its replies while another client is silent", serve_two},
+      {"requests that wait in the pipe get one reply each", serve_waiting_requests},
+      {"clients that leave at once do no harm", survive_short_visits}}},
 };
 
 } // namespace
