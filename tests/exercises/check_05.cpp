@@ -101,7 +101,7 @@ void serve_one_b_after_the_other(trial& attempt) {
 }
 
 // Expects that the client finds the pipe, free or busy, and then a free instance within the limit.
-void expect_pipe(const trial& attempt, pipe_client& client, program& a,
+void expect_pipe(const trial& attempt, pipe_client& client, const program& a,
                  const stopped_screen& screen) {
     constexpr ULONGLONG screen_limit_ms = 1'000;
     const ULONGLONG start_ms = GetTickCount64();
@@ -187,8 +187,10 @@ void report_what_was_written(trial& attempt) {
     const auto part = client.receive(1'000); // so A's WriteFile has begun and cannot end
     attempt.expect(sent && part, "A answers a request of 100000 bytes",
                    part ? "" : "no reply came; " + state_of(attempt, a));
-    client.send("next"); // A's ReadFile ends while its WriteFile is pending
-    client.receive();    // the rest of the reply; if it does not come, A's line says why
+    client.send("next");              // A's ReadFile ends while its WriteFile is pending
+    constexpr DWORD early_ms = 1'000; // a right A prints nothing now, a wrong one prints at once
+    a.wait_for_output("A: wrote ", early_ms);
+    client.receive(); // the rest of the reply; if it does not come, A's line says why
     attempt.expect_output(a, "A: wrote ");
     a.wait_for_output("bytes", attempt.limit_ms());
     const std::string line = line_with(a, "A: wrote ");
@@ -260,7 +262,7 @@ void answer_after_silence(trial& attempt) {
 
 // With --wait 0 each wait ends at once, so that requests arrive at every moment of a time-out.
 void lose_no_request(trial& attempt) {
-    constexpr int requests = 300;
+    constexpr int requests = 200;
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--wait", L"0", L"--name", pipe.suffix});
     pipe_client client(attempt, pipe.name);
@@ -269,7 +271,7 @@ void lose_no_request(trial& attempt) {
     for (int i = 0; i < requests; ++i) {
         const std::string number = std::to_string(i);
         expect_reply(attempt, client, a, number, number,
-                     "each of 300 requests that come while a wait ends");
+                     "each of 200 requests that come while a wait ends");
     }
 }
 
@@ -323,7 +325,7 @@ void serve_waiting_requests(trial& attempt) {
 
 // Such clients make calls of the server fail at once: a connect, a read, a reply.
 void survive_short_visits(trial& attempt) {
-    constexpr int visits = 300;
+    constexpr int visits = 150;
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
     for (int i = 0; i < visits; ++i) {

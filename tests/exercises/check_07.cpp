@@ -37,7 +37,7 @@ void connect_and_ask(const trial& attempt, pipe_client& client, program& a) {
                    reply ? "another reply" : "no reply came; " + state_of(attempt, a));
 }
 
-void expect_end_at_ctrl_c(trial& attempt, program& a, std::string_view last) {
+void expect_end_at_ctrl_c(const trial& attempt, program& a, std::string_view last) {
     a.press_ctrl_c();
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, last);

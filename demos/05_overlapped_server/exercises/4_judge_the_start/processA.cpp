@@ -93,15 +93,13 @@ ipc::call_result collect_result(instance& client) {
 // Call it when the event of the instance was set. Starts the next operation.
 void handle_completion(instance& client) {
     const ipc::call_result result = collect_result(client);
-    if (client.current == operation::connect) { // also ERROR_PIPE_CONNECTED, ERROR_NO_DATA
-        start_read(client);
-    } else if (result.error != ERROR_SUCCESS) {
+    if (client.current != operation::connect && result.error != ERROR_SUCCESS) {
         ipc::print_line("A: a client left");
         DisconnectNamedPipe(client.pipe.get());
         start_connect(client);
     } else if (client.current == operation::read) {
         start_reply(client, result.bytes);
-    } else {
+    } else { // after a reply, or a connect; a client that has left already makes the read fail
         start_read(client);
     }
 }
