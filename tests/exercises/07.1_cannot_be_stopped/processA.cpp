@@ -32,7 +32,7 @@ constexpr auto usage = "processA [--work MS] [--name SUFFIX]";
 constexpr DWORD reply_buffer_bytes = 64 * 1024;
 constexpr DWORD request_buffer_bytes = 4 * 1024;
 
-struct server {
+struct server_state {
     ipc::unique_handle pipe;
     DWORD work_ms = 0;
     std::atomic<bool> stopping = false;
@@ -56,7 +56,7 @@ ipc::unique_handle create_pipe(const std::wstring& name) {
 }
 
 // Answers requests until the client leaves or A ends.
-void serve_client(server& server) {
+void serve_client(server_state& server) {
     std::vector<char> buffer(protocol::max_message_bytes);
     const auto buffer_bytes = static_cast<DWORD>(buffer.size());
     DWORD bytes = 0;
@@ -77,7 +77,7 @@ void serve_client(server& server) {
 }
 
 unsigned __stdcall serve_clients(void* argument) {
-    server& server = *static_cast<struct server*>(argument);
+    server_state& server = *static_cast<server_state*>(argument);
     while (!server.stopping) {
         // Its result does not matter: without a client, the first ReadFile fails.
         ConnectNamedPipe(server.pipe.get(), nullptr);
@@ -89,7 +89,7 @@ unsigned __stdcall serve_clients(void* argument) {
     return 0;
 }
 
-void stop_thread(server& server, HANDLE thread) {
+void stop_thread(server_state& server, HANDLE thread) {
     server.stopping = true;
     // SOLUTION: the thread may block in its next call only after one of these requests.
     constexpr DWORD cancel_again_ms = 10;
@@ -108,7 +108,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage, {{L"--work", &work_ms}, {L"--name", &suffix}});
     const HANDLE ctrl_c = ipc::ctrl_c_event(); // from here on Ctrl+C sets this event
-    server server;
+    server_state server;
     server.pipe = create_pipe(ipc::object_name(protocol::pipe_name, suffix));
     server.work_ms = static_cast<DWORD>(work_ms);
     const uintptr_t started = _beginthreadex(nullptr, 0, serve_clients, &server, 0, nullptr);
