@@ -106,20 +106,22 @@ int prove(const std::vector<check>& checks, const std::vector<std::wstring>& arg
 } // namespace
 
 test::program& trial::start(const std::string& name, const std::wstring& path,
-                            const std::vector<std::wstring>& arguments) {
+                            const std::vector<std::wstring>& arguments,
+                            const test::start_options& options) {
     const auto same = std::count_if(members_.begin(), members_.end(), [&](const member& other) {
         return other.name == name || other.name.substr(0, name.size() + 1) == name + " ";
     });
     std::vector<std::wstring> command{path};
     command.insert(command.end(), arguments.begin(), arguments.end());
     members_.push_back({same == 0 ? name : name + " " + std::to_string(same + 1),
-                        std::make_unique<test::program>(command)});
+                        std::make_unique<test::program>(command, options)});
     return *members_.back().program;
 }
 
-test::program& trial::start_learner(const std::vector<std::wstring>& arguments) {
+test::program& trial::start_learner(const std::vector<std::wstring>& arguments,
+                                    const test::start_options& options) {
     const bool is_a = std::filesystem::path(learner_).stem() == L"processA";
-    return start(is_a ? "A" : "B", learner_, arguments);
+    return start(is_a ? "A" : "B", learner_, arguments, options);
 }
 
 test::program& trial::start_partner(const std::vector<std::wstring>& arguments) {

@@ -27,7 +27,8 @@ public:
     // Start the learner's program, the pair's other half, or a mode of the tests' helper.exe, which plays a bad
     // partner. The trial owns the program and terminates it with its children at the end of the check.
     // A check names a program "A", "B" or "helper" in its texts, and with several Bs "B 1", "B 2" ...
-    test::program& start_learner(const std::vector<std::wstring>& arguments = {});
+    test::program& start_learner(const std::vector<std::wstring>& arguments = {},
+                                 const test::start_options& options = {});
     test::program& start_partner(const std::vector<std::wstring>& arguments = {});
     test::program& start_helper(const std::vector<std::wstring>& arguments);
 
@@ -68,7 +69,8 @@ private:
         std::unique_ptr<test::program> program;
     };
     test::program& start(const std::string& name, const std::wstring& path,
-                         const std::vector<std::wstring>& arguments);
+                         const std::vector<std::wstring>& arguments,
+                         const test::start_options& options = {});
     std::string running_programs() const;
 
     std::wstring learner_;
