@@ -36,7 +36,7 @@ ipc::unique_handle start_program(std::wstring command, HANDLE write_end) {
 
 // Reads until every write end is closed and returns the number of bytes.
 std::uint64_t read_to_end(HANDLE read_end) {
-    char buffer[4096];
+    char buffer[16 * 1024];
     std::uint64_t total = 0;
     DWORD received = 0;
     while (ReadFile(read_end, buffer, sizeof buffer, &received, nullptr)) {
