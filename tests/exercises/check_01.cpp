@@ -29,6 +29,12 @@ struct named_event {
     ipc::unique_handle event;
 };
 
+void write_output(std::string_view bytes) {
+    DWORD written = 0;
+    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), bytes.data(), static_cast<DWORD>(bytes.size()),
+              &written, nullptr);
+}
+
 std::wstring helper() {
     return ipc::test::program_path(L"tests", L"helper.exe");
 }
@@ -62,15 +68,36 @@ void count_very_long_output(trial& attempt) {
     count_bytes(attempt, 30'000'000); // no pipe is that large
 }
 
+// Run: check_01 play close CLOSED GO_ON. Prints 8 bytes, closes its output, sets the first event, waits for the
+// second one, and ends.
+int play_close(const std::wstring& closed_name, const std::wstring& go_on_name) {
+    const ipc::unique_handle closed(OpenEventW(EVENT_MODIFY_STATE, FALSE, closed_name.c_str()));
+    const ipc::unique_handle go_on(OpenEventW(SYNCHRONIZE, FALSE, go_on_name.c_str()));
+    write_output("closing\n");
+    const HANDLE output = GetStdHandle(STD_OUTPUT_HANDLE);
+    const HANDLE error_output = GetStdHandle(STD_ERROR_HANDLE);
+    CloseHandle(output);
+    if (error_output != output) {
+        CloseHandle(error_output);
+    }
+    SetEvent(closed.get());
+    WaitForSingleObject(go_on.get(), play_limit_ms);
+    return 5;
+}
+
 void wait_after_reading(trial& attempt) {
+    const named_event closed;
     const named_event go_on;
-    program& a = attempt.start_learner({helper(), L"close-output", go_on.name});
-    attempt.expect_output(a, "A: 8 bytes\n");
+    program& a =
+        attempt.start_learner({trial::player(), L"play", L"close", closed.name, go_on.name});
+    attempt.expect(WaitForSingleObject(closed.event.get(), attempt.limit_ms()) == WAIT_OBJECT_0,
+                   "A's program can write 8 bytes", "it did not come so far");
     attempt.expect(!a.wait(watch_ms), "A waits for the program's exit, though the pipe has ended",
                    "A ended while the program was still running; its last line: \"" +
                        ipc::exercise::last_line(a) + "\"");
     SetEvent(go_on.event.get());
     attempt.expect_exit_code(a, 0);
+    attempt.expect_line(a, "A: 8 bytes");
     attempt.expect_line(a, "A: exit code 5");
 }
 
@@ -85,9 +112,7 @@ int play_last_words(const std::wstring& name) {
     }
     ipc::print_line("ready");
     WaitForSingleObject(event.get(), play_limit_ms);
-    DWORD written = 0;
-    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), last_words.data(),
-              static_cast<DWORD>(last_words.size()), &written, nullptr);
+    write_output(last_words);
     return 7;
 }
 
@@ -95,7 +120,7 @@ void show_last_words(trial& attempt) {
     const named_event go_on;
     program& a = attempt.start_learner({trial::player(), L"play", L"last-words", go_on.name});
     // A has just read. If it pauses now, the program ends in the pause.
-    attempt.expect_output(a, "A: | ready\n");
+    attempt.expect_output(a, "A: | ready");
     SetEvent(go_on.event.get());
     attempt.expect_end(a);
     attempt.expect_line(a, "A: | this is line 200 of 200 last lines");
@@ -115,7 +140,7 @@ void show_short_output(trial& attempt) {
 void show_grandchild(trial& attempt) {
     const named_event go_on;
     program& a = attempt.start_learner({helper(), L"grandchild", go_on.name});
-    attempt.expect_output(a, "A: | child done\n");
+    attempt.expect_output(a, "A: | child done");
     attempt.expect(!a.wait(watch_ms),
                    "A reads on, because a program that its program has started can still write",
                    "A ended when its program ended");
@@ -204,8 +229,8 @@ const ipc::exercise::checks_of_pair exercises = {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) {
-    if (argc == 4 && std::wstring_view(argv[1]) == L"play") {
-        return play_last_words(argv[3]);
+    if (argc >= 4 && std::wstring_view(argv[1]) == L"play") {
+        return argc == 4 ? play_last_words(argv[3]) : play_close(argv[3], argv[4]);
     }
     return ipc::exercise::check_main(argc, argv, exercises);
 }

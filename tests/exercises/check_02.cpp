@@ -190,7 +190,7 @@ int play(std::wstring_view mode, const std::wstring& suffix) try {
 
 program& start_a(trial& attempt, const std::wstring& suffix) {
     program& a = attempt.start_learner({L"--name", suffix});
-    attempt.expect_output(a, "A: waiting for B\n");
+    attempt.expect_output(a, "A: waiting for B");
     return a;
 }
 

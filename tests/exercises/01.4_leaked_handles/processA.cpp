@@ -24,8 +24,9 @@
 // STARTER
 // END
 #include <cstdint>
-#include <future>
+#include <exception>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -127,10 +128,19 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::print_line("A: both programs run");
 
     // A thread for each, because either can be the first that prints or ends.
-    std::future<void> other = std::async(std::launch::async, collect, "second",
-                                         second.read_end.get(), second_child.get());
+    std::exception_ptr error;
+    std::jthread other([&] {
+        try {
+            collect("second", second.read_end.get(), second_child.get());
+        } catch (...) {
+            error = std::current_exception();
+        }
+    });
     collect("first", first.read_end.get(), first_child.get());
-    other.get();
+    other.join();
+    if (error) {
+        std::rethrow_exception(error);
+    }
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

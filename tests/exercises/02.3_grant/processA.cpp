@@ -170,7 +170,11 @@ void lend_handles(HANDLE control, HANDLE b) {
     write_end.reset(); // or the pipe would not end while A has a write end
 
     const std::uint64_t total = read_to_end(read_end.get());
-    if (WaitForSingleObject(event.get(), 0) != WAIT_OBJECT_0) { // B sets it when it has written all
+    const DWORD waited = WaitForSingleObject(event.get(), 0);
+    if (waited == WAIT_FAILED) {
+        ipc::throw_last_error("WaitForSingleObject");
+    }
+    if (waited == WAIT_TIMEOUT) { // B sets the event when it has written everything
         throw std::runtime_error("B ended before it had written everything");
     }
     ipc::print_line("A: {} bytes, and B has set the event", total);
