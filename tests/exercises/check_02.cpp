@@ -195,7 +195,7 @@ program& start_a(trial& attempt, const std::wstring& suffix) {
 }
 
 // Expects that both end well. If B ended because A did, A has the reason.
-void expect_good_end(trial& attempt, program& a, program& b) {
+void expect_good_end(const trial& attempt, program& a, program& b) {
     attempt.expect_end(b);
     if (last_line(b) == "B: A ended in the middle of the conversation") {
         attempt.expect_exit_code(a, 0);
@@ -205,7 +205,7 @@ void expect_good_end(trial& attempt, program& a, program& b) {
 }
 
 // Takes the low numbers of A's table, as a large program would. So no number of A's is valid in B by chance.
-void fill_handle_table(program& a) {
+void fill_handle_table(const program& a) {
     const ipc::unique_handle event(CreateEventW(nullptr, TRUE, FALSE, nullptr));
     for (int i = 0; i < 500; ++i) {
         HANDLE number = nullptr;

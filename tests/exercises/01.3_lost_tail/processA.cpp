@@ -26,7 +26,7 @@ constexpr DWORD exit_limit_ms = 60'000;
 constexpr DWORD pipe_bytes = 64 * 1024;
 // SOLUTION: ReadFile waits by itself until there is something to read.
 // STARTER
-//~ constexpr DWORD pause_ms = 1'000;
+//~ constexpr DWORD pause_ms = 100;
 // END
 
 // Starts the program with the write end as its standard output and error, and returns its process.
@@ -48,7 +48,7 @@ ipc::unique_handle start_program(std::wstring command, HANDLE write_end) {
 // Shows what comes until every write end is closed, and returns the number of bytes.
 std::uint64_t show_output(HANDLE read_end) {
     ipc::line_splitter lines([](std::string_view line) { ipc::print_line("A: | {}", line); });
-    char buffer[4096];
+    char buffer[512];
     std::uint64_t total = 0;
     DWORD received = 0;
     while (ReadFile(read_end, buffer, sizeof buffer, &received, nullptr)) {
@@ -62,14 +62,14 @@ std::uint64_t show_output(HANDLE read_end) {
     return total;
 }
 // STARTER
-//~ // Shows what comes, once a second while the program runs, and returns the number of bytes.
+//~ // Shows what comes, ten times a second while the program runs, and returns the number of bytes.
 //~ std::uint64_t show_output(HANDLE read_end, HANDLE child) {
 //~     ipc::line_splitter lines([](std::string_view line) { ipc::print_line("A: | {}", line); });
-//~     char buffer[4096];
+//~     char buffer[512];
 //~     std::uint64_t total = 0;
 //~     while (WaitForSingleObject(child, pause_ms) == WAIT_TIMEOUT) {
 //~         DWORD waiting = 0;
-//~         while (PeekNamedPipe(read_end, nullptr, 0, nullptr, &waiting, nullptr) && waiting > 0) {
+//~         if (PeekNamedPipe(read_end, nullptr, 0, nullptr, &waiting, nullptr) && waiting > 0) {
 //~             DWORD received = 0;
 //~             if (!ReadFile(read_end, buffer, sizeof buffer, &received, nullptr)) {
 //~                 ipc::throw_last_error("ReadFile");
