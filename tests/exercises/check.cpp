@@ -133,6 +133,19 @@ test::program& trial::start_helper(const std::vector<std::wstring>& arguments) {
     return start("helper", test::program_path(L"tests", L"helper.exe"), arguments);
 }
 
+test::program& trial::start_player(const std::vector<std::wstring>& arguments) {
+    const bool learner_is_a = std::filesystem::path(learner_).stem() == L"processA";
+    std::vector<std::wstring> play{L"play"};
+    play.insert(play.end(), arguments.begin(), arguments.end());
+    return start(learner_is_a ? "B" : "A", player(), play);
+}
+
+std::wstring trial::player() {
+    std::wstring path(32'768, L'\0'); // the longest path that Windows knows
+    path.resize(GetModuleFileNameW(nullptr, path.data(), static_cast<DWORD>(path.size())));
+    return path;
+}
+
 std::wstring trial::file(std::wstring_view name) {
     if (!folder_) {
         folder_ = std::make_unique<test::temporary_folder>();

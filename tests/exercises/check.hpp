@@ -32,9 +32,16 @@ public:
     test::program& start_partner(const std::vector<std::wstring>& arguments = {});
     test::program& start_helper(const std::vector<std::wstring>& arguments);
 
+    // Starts this check program itself with "play" and these arguments, in the role of the pair's other half. The
+    // wmain of a check_NN.cpp that uses it looks for "play" before it calls check_main.
+    test::program& start_player(const std::vector<std::wstring>& arguments);
+
     // The path of the learner's program and of the pair's other half.
     const std::wstring& learner() const { return learner_; }
     const std::wstring& partner() const { return partner_; }
+
+    // The path of this check program, which a learner's program can start with "play".
+    static std::wstring player();
 
     // How long a program may take for something, in milliseconds. Longer means: it hangs.
     DWORD limit_ms() const { return limit_ms_; }
