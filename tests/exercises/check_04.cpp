@@ -35,21 +35,17 @@ public:
     }
 
     void send(std::string_view message) {
-        const DWORD error = pipe_.write(message);
-        attempt_.expect(error == ERROR_SUCCESS,
-                        "A reads a message of " + std::to_string(message.size()) + " bytes",
-                        error == WAIT_TIMEOUT ? "A does not read it, and has not ended"
-                                              : "A has closed the pipe; " + last_words());
+        const std::string expected =
+            "A reads a message of " + std::to_string(message.size()) + " bytes";
+        expect_success(pipe_.write(message), expected);
     }
 
     void expect_answer(std::uint64_t expected) {
-        std::string answer;
-        const DWORD error = pipe_.read(answer, sizeof expected).error;
         const std::string text = "the answer " + std::to_string(expected);
-        attempt_.expect(error != WAIT_TIMEOUT, text, "no answer; A hung. " + last_words());
-        attempt_.expect(error == ERROR_SUCCESS || error == ERROR_MORE_DATA, text,
-                        "no answer: A has closed the pipe; " + last_words());
-        attempt_.expect(answer.size() == sizeof expected, text, "not a number of 8 bytes");
+        std::string answer;
+        expect_success(pipe_.read(answer, sizeof expected).error, text);
+        attempt_.expect(answer.size() == sizeof expected, text,
+                        "an answer that is no number of 8 bytes");
         std::uint64_t number = 0;
         std::memcpy(&number, answer.data(), sizeof number);
         attempt_.expect(number == expected, text, "the answer " + std::to_string(number));
@@ -65,9 +61,21 @@ public:
     }
 
 private:
-    // What A says of it. When A has closed the pipe, it may still be about to say it.
+    void expect_success(DWORD error, const std::string& expected) {
+        if (error == ERROR_SUCCESS) {
+            return;
+        }
+        if (error == WAIT_TIMEOUT) {
+            attempt_.expect(false, expected, "A hung; " + last_words());
+        }
+        if (error == ERROR_MORE_DATA) {
+            attempt_.expect(false, expected, "an answer of more than 8 bytes");
+        }
+        a_.wait_for_end_of_output(attempt_.limit_ms()); // A may still be about to say why
+        attempt_.expect(false, expected, "A has closed the pipe; " + last_words());
+    }
+
     std::string last_words() {
-        a_.wait_for_end_of_output(attempt_.limit_ms());
         const std::string line = ipc::exercise::last_line(a_);
         return line.empty() ? "it has printed nothing" : "its last line: \"" + line + "\"";
     }
@@ -147,7 +155,7 @@ void read_late(trial& attempt) {
     // A may end now, or wait until the client has read. Only the first makes the client late for certain.
     a.wait(attempt.limit_ms());
     attempt.expect(b.gets(5), "a client that reads when A has ended gets the last answer",
-                   "the answer is lost");
+                   "A has ended, and the answer is lost");
     b.leave();
     attempt.expect_exit_code(a, 0);
 }
