@@ -36,7 +36,7 @@ std::string upper_case(std::string text) {
 }
 
 std::wstring write_file(trial& attempt, const std::string& text) {
-    const std::wstring path = attempt.file(L"in");
+    std::wstring path = attempt.file(L"in");
     std::ofstream(std::filesystem::path(path), std::ios::binary) << text;
     return path;
 }
@@ -111,13 +111,12 @@ void exchange_short_text(trial& attempt) {
     exchange_with_b(attempt, 100);
 }
 
-void exchange_20_mb(trial& attempt) {
-    exchange_with_b(attempt, 20'000'000);
+void exchange_8_mb(trial& attempt) {
+    exchange_with_b(attempt, 8'000'000);
 }
 
-// More than B reads at once, and little enough that A's write ends although A reads only once.
-void exchange_150_kb(trial& attempt) {
-    exchange_with_b(attempt, 150'000);
+void exchange_1_mb(trial& attempt) {
+    exchange_with_b(attempt, 1'000'000);
 }
 
 void answer_at_the_end(trial& attempt) {
@@ -267,7 +266,7 @@ void say_what_failed(trial& attempt) {
 const ipc::exercise::checks_of_pair exercises = {
     {1,
      {{"a short text comes back", exchange_short_text},
-      {"20 MB come back", exchange_20_mb},
+      {"8 MB come back", exchange_8_mb},
       {"B may read everything before it returns anything", answer_at_the_end},
       {"A ends with exit code 1 if B ends in the middle", leave_in_the_middle}}},
     {2,
@@ -277,7 +276,7 @@ const ipc::exercise::checks_of_pair exercises = {
       {"A ends with exit code 1 if B leaves without an answer", leave_without_answer}}},
     {3,
      {{"a short text comes back", exchange_short_text},
-      {"150,000 bytes come back", exchange_150_kb},
+      {"1 MB comes back", exchange_1_mb},
       {"B may return the text in small pieces", answer_in_pieces},
       {"A ends with exit code 1 if B ends in the middle", leave_in_the_middle}}},
     {4,

@@ -196,7 +196,7 @@ void refuse_long_messages(trial& attempt) {
     b.expect_answer(0);
     b.send("after");
     b.expect_answer(5);
-    b.send(std::string(300'000, 'x'));
+    b.send(std::string(262'145, 'x'));
     b.expect_answer(0);
     b.send("the end");
     b.expect_answer(7);

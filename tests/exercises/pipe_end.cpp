@@ -55,7 +55,7 @@ pipe_end connect(const trial& attempt, test::program& server, const std::wstring
     }
 }
 
-bool wait_until_read(const trial& attempt, test::program& reader, const pipe_end& written) {
+bool wait_until_read(const trial& attempt, const test::program& reader, const pipe_end& written) {
     std::future<BOOL> flushed =
         std::async(std::launch::async, FlushFileBuffers, written.handle()); // has no limit
     if (flushed.wait_for(std::chrono::milliseconds(attempt.limit_ms())) !=

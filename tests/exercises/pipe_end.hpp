@@ -45,6 +45,6 @@ pipe_end connect(const trial& attempt, test::program& server, const std::wstring
 
 // Waits until the program has read everything from this end. If it takes longer than the limit,
 // terminates the program and returns false. Returns false, too, if the program has closed the pipe.
-bool wait_until_read(const trial& attempt, test::program& reader, const pipe_end& written);
+bool wait_until_read(const trial& attempt, const test::program& reader, const pipe_end& written);
 
 } // namespace ipc::exercise

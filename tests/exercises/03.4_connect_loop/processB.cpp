@@ -68,8 +68,7 @@ ipc::unique_handle open_pipe(const std::wstring& name, DWORD access, DWORD limit
 //~                              [[maybe_unused]] DWORD limit_ms) {
 //~     ipc::unique_handle pipe(CreateFileW(name.c_str(), access, 0 /* not shared */, nullptr,
 //~                                         OPEN_EXISTING,
-//~                                         SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
-//~                                         nullptr));
+//~                                         SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
 //~     if (!pipe) {
 //~         // TODO: wait and try again, as the comment above says.
 //~         ipc::throw_last_error("CreateFileW");

@@ -63,11 +63,11 @@ void send_text(ipc::unique_handle outbound, const std::string& text) {
     }
 }
 
-// Receives the answer, which has as many bytes as the text.
-std::string receive_answer(HANDLE inbound, std::size_t bytes) {
+// Receives the answer, which has as many bytes as the text, and closes the pipe.
+std::string receive_answer(ipc::unique_handle inbound, std::size_t bytes) {
     std::string answer(bytes, '\0');
     DWORD received = 0;
-    if (!ReadFile(inbound, answer.data(), static_cast<DWORD>(bytes), &received, nullptr)) {
+    if (!ReadFile(inbound.get(), answer.data(), static_cast<DWORD>(bytes), &received, nullptr)) {
         ipc::throw_last_error("ReadFile");
     }
     answer.resize(received);
@@ -84,18 +84,18 @@ int wmain(int argc, wchar_t* argv[]) try {
                          {{L"--in", &in}, {L"--out", &out}, {L"--name", &suffix}});
     const std::string text = read_input(in);
     auto outbound = create_pipe(ipc::object_name(a_to_b_name, suffix), PIPE_ACCESS_OUTBOUND);
-    const auto inbound = create_pipe(ipc::object_name(b_to_a_name, suffix), PIPE_ACCESS_INBOUND);
+    auto inbound = create_pipe(ipc::object_name(b_to_a_name, suffix), PIPE_ACCESS_INBOUND);
     wait_for_client(outbound.get());
     wait_for_client(inbound.get());
     ipc::print_line("A: both pipes are open");
     // A sends on another thread, so that both pipes can be full at the same time.
     std::future<void> sent =
         std::async(std::launch::async, [&] { send_text(std::move(outbound), text); });
-    const std::string answer = receive_answer(inbound.get(), text.size());
-    sent.get(); // throws what send_text has thrown
+    const std::string answer = receive_answer(std::move(inbound), text.size());
     if (answer.size() != text.size()) {
         throw std::runtime_error("what came back is not as long as what was sent");
     }
+    sent.get(); // throws what send_text has thrown
     ipc::byte_sink output(out, "A: | ");
     output.write(answer);
     output.finish();
