@@ -2,9 +2,8 @@
 
 #include "common/pipe.hpp"
 
-#include <chrono>
-#include <future>
 #include <stdexcept>
+#include <thread>
 
 namespace ipc::exercise {
 
@@ -56,14 +55,18 @@ pipe_end connect(const trial& attempt, test::program& server, const std::wstring
 }
 
 bool wait_until_read(const trial& attempt, const test::program& reader, const pipe_end& written) {
-    std::future<BOOL> flushed =
-        std::async(std::launch::async, FlushFileBuffers, written.handle()); // has no limit
-    if (flushed.wait_for(std::chrono::milliseconds(attempt.limit_ms())) !=
-        std::future_status::ready) {
+    const unique_handle ended(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
+    BOOL flushed = FALSE;
+    std::jthread flusher([&] {
+        flushed = FlushFileBuffers(written.handle()); // has no limit
+        SetEvent(ended.get());
+    });
+    if (WaitForSingleObject(ended.get(), attempt.limit_ms()) != WAIT_OBJECT_0) {
         reader.job().terminate(); // ends the call
         return false;
     }
-    return flushed.get() != FALSE;
+    flusher.join();
+    return flushed != FALSE;
 }
 
 } // namespace ipc::exercise
