@@ -642,6 +642,16 @@ void wait_for_objects(const std::wstring& name) {
     }
 }
 
+// Makes a process the receiver of the sender with this name.
+void introduce_receiver(const std::wstring& name, DWORD id) {
+    const ipc::unique_handle mapping(
+        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
+    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
+    REQUIRE(block != nullptr);
+    block->receiver_id = static_cast<LONG>(id);
+    UnmapViewOfFile(block);
+}
+
 } // namespace
 
 TEST_CASE("share_memory sends every block, and both programs end") {
@@ -728,18 +738,31 @@ TEST_CASE("share_memory's sender notices a dead receiver and a missing one") {
     program sender(send(name));
     wait_for_objects(name);
     program receiver({ipc::test::program_path(L"tests", L"helper.exe"), L"hang"});
-    const ipc::unique_handle mapping(
-        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
-    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
-    REQUIRE(block != nullptr);
-    block->receiver_id = static_cast<LONG>(receiver.id());
-    UnmapViewOfFile(block);
+    introduce_receiver(name, receiver.id());
     const ipc::unique_handle empty(
         OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
     const ipc::unique_handle full(OpenEventW(SYNCHRONIZE, FALSE, (name + L".full").c_str()));
     SetEvent(empty.get());
     REQUIRE(WaitForSingleObject(full.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
     receiver.kill();
+    check_failed(sender, ERROR_PROCESS_ABORTED);
+}
+
+TEST_CASE("share_memory says so if the partner came and ended before the first block") {
+    constexpr DWORD no_process = 0x7FFFFFFC; // the id of a process that has ended
+    const std::wstring name = new_memory_name();
+    {
+        const memory_objects objects(name);
+        objects.block->sender_id = no_process;
+        program receiver(receive(name));
+        check_failed(receiver, ERROR_PROCESS_ABORTED);
+    }
+    program sender(send(name));
+    wait_for_objects(name);
+    introduce_receiver(name, no_process);
+    const ipc::unique_handle empty(
+        OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
+    SetEvent(empty.get());
     check_failed(sender, ERROR_PROCESS_ABORTED);
 }
 
