@@ -11,6 +11,7 @@
 
 namespace {
 
+// ANCHOR: end_at_ctrl_c
 // Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
@@ -18,7 +19,6 @@ void check(bool succeeded, const char* call) {
     }
 }
 
-// ANCHOR: end_at_ctrl_c
 BOOL WINAPI on_control(DWORD control);
 
 // Returns a manual-reset event. From the first call on, Ctrl+C, Ctrl+Break and the closing of the

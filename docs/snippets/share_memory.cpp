@@ -12,6 +12,8 @@
 #include <string>
 #include <system_error>
 
+namespace {
+
 // ANCHOR: shared_memory
 struct handle_closer {
     using pointer = HANDLE;
@@ -153,6 +155,8 @@ std::string receive_block(shared_memory& memory, DWORD limit_ms) {
     return content;
 }
 // ANCHOR_END: send_and_receive
+
+} // namespace
 
 // Sends each further argument as one block; an empty block is the end.
 int wmain(int argc, wchar_t* argv[]) try {
