@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
@@ -481,6 +482,37 @@ TEST_CASE("pipe_server answers requests of every length up to its limit") {
     }
     CHECK(ask(server.name, "the next client"));
     server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server survives requests that are too long and wait for it already") {
+    running_server server(L"1");
+    for (int i = 0; i < 30; ++i) {
+        const pipe_end client = connect(server.name);
+        CHECK(client.write("request") == ERROR_SUCCESS);
+        client.write(random_bytes(16'385)); // comes while the server is busy with the first
+    }
+    CHECK(ask(server.name, "the next client"));
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server serves clients that come before it waits for them") {
+    const std::wstring name = new_pipe_name();
+    program server({snippet(L"pipe_server"), name, L"200", long_limit});
+    std::vector<pipe_end> clients;
+    const ULONGLONG start_ms = GetTickCount64();
+    while (clients.size() < 200) { // without a pause: each instance is taken as soon as it exists
+        pipe_end client = try_connect(name);
+        if (client.pipe) {
+            clients.push_back(std::move(client));
+        } else {
+            REQUIRE_FALSE(server.wait(0));
+        }
+        REQUIRE(GetTickCount64() - start_ms < ipc::test::default_limit_ms);
+    }
+    for (const pipe_end& client : clients) {
+        REQUIRE(client.write("request") == ERROR_SUCCESS);
+        CHECK(client.read() == "tseuqer");
+    }
 }
 
 TEST_CASE("pipe_server serves more clients than it has instances") {
