@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
@@ -483,6 +484,37 @@ TEST_CASE("pipe_server answers requests of every length up to its limit") {
     server.check_orderly_end();
 }
 
+TEST_CASE("pipe_server survives requests that are too long and wait for it already") {
+    running_server server(L"1");
+    for (int i = 0; i < 30; ++i) {
+        const pipe_end client = connect(server.name);
+        CHECK(client.write("request") == ERROR_SUCCESS);
+        client.write(random_bytes(16'385)); // comes while the server is busy with the first
+    }
+    CHECK(ask(server.name, "the next client"));
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server serves clients that come before it waits for them") {
+    const std::wstring name = new_pipe_name();
+    program server({snippet(L"pipe_server"), name, L"200", long_limit});
+    std::vector<pipe_end> clients;
+    const ULONGLONG start_ms = GetTickCount64();
+    while (clients.size() < 200) { // without a pause: each instance is taken as soon as it exists
+        pipe_end client = try_connect(name);
+        if (client.pipe) {
+            clients.push_back(std::move(client));
+        } else {
+            REQUIRE_FALSE(server.wait(0));
+        }
+        REQUIRE(GetTickCount64() - start_ms < ipc::test::default_limit_ms);
+    }
+    for (const pipe_end& client : clients) {
+        REQUIRE(client.write("request") == ERROR_SUCCESS);
+        CHECK(client.read() == "tseuqer");
+    }
+}
+
 TEST_CASE("pipe_server serves more clients than it has instances") {
     running_server server(L"4");
     std::atomic<int> answered = 0;
@@ -642,6 +674,16 @@ void wait_for_objects(const std::wstring& name) {
     }
 }
 
+// Makes a process the receiver of the sender with this name.
+void introduce_receiver(const std::wstring& name, DWORD id) {
+    const ipc::unique_handle mapping(
+        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
+    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
+    REQUIRE(block != nullptr);
+    block->receiver_id = static_cast<LONG>(id);
+    UnmapViewOfFile(block);
+}
+
 } // namespace
 
 TEST_CASE("share_memory sends every block, and both programs end") {
@@ -728,18 +770,31 @@ TEST_CASE("share_memory's sender notices a dead receiver and a missing one") {
     program sender(send(name));
     wait_for_objects(name);
     program receiver({ipc::test::program_path(L"tests", L"helper.exe"), L"hang"});
-    const ipc::unique_handle mapping(
-        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
-    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
-    REQUIRE(block != nullptr);
-    block->receiver_id = static_cast<LONG>(receiver.id());
-    UnmapViewOfFile(block);
+    introduce_receiver(name, receiver.id());
     const ipc::unique_handle empty(
         OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
     const ipc::unique_handle full(OpenEventW(SYNCHRONIZE, FALSE, (name + L".full").c_str()));
     SetEvent(empty.get());
     REQUIRE(WaitForSingleObject(full.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
     receiver.kill();
+    check_failed(sender, ERROR_PROCESS_ABORTED);
+}
+
+TEST_CASE("share_memory says so if the partner came and ended before the first block") {
+    constexpr DWORD no_process = 0x7FFFFFFC; // the id of a process that has ended
+    const std::wstring name = new_memory_name();
+    {
+        const memory_objects objects(name);
+        objects.block->sender_id = no_process;
+        program receiver(receive(name));
+        check_failed(receiver, ERROR_PROCESS_ABORTED);
+    }
+    program sender(send(name));
+    wait_for_objects(name);
+    introduce_receiver(name, no_process);
+    const ipc::unique_handle empty(
+        OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
+    SetEvent(empty.get());
     check_failed(sender, ERROR_PROCESS_ABORTED);
 }
 
