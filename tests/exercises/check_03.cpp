@@ -115,6 +115,24 @@ void exchange_12_mb(trial& attempt) {
     exchange_with_b(attempt, 12'000'000);
 }
 
+// With larger pipes, 12 MB would come back without a mend.
+void keep_pipes_short(trial& attempt) {
+    constexpr std::uint64_t most_bytes = 6'000'000;
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a = start_a(attempt, long_text(100), suffix);
+    const client b = open_both(attempt, a, suffix);
+    std::uint64_t bytes = 0;
+    for (const pipe_end* end : {&b.from_a, &b.to_a}) {
+        DWORD to_server = 0;
+        DWORD to_client = 0;
+        GetNamedPipeInfo(end->handle(), nullptr, &to_server, &to_client, nullptr);
+        bytes += std::max(to_server, to_client);
+    }
+    attempt.expect(bytes <= most_bytes,
+                   "both pipes together hold at most 6 MB: a larger buffer only moves the problem",
+                   "they hold " + std::to_string(bytes) + " bytes");
+}
+
 void exchange_1_mb(trial& attempt) {
     exchange_with_b(attempt, 1'000'000);
 }
@@ -267,6 +285,7 @@ const ipc::exercise::checks_of_pair exercises = {
     {1,
      {{"a short text comes back", exchange_short_text},
       {"12 MB come back", exchange_12_mb},
+      {"the pipes are still far shorter than the text", keep_pipes_short},
       {"B may read everything before it returns anything", answer_at_the_end},
       {"A ends with exit code 1 if B ends in the middle", leave_in_the_middle}}},
     {2,

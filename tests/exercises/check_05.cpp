@@ -115,9 +115,10 @@ void expect_pipe(const trial& attempt, pipe_client& client, const program& a,
     }
     std::string seen;
     if (error != ERROR_SUCCESS) {
+        constexpr DWORD end_ms = 500; // a process closes its pipes before a wait can see its end
         const std::string text = ipc::error_text(error);
         seen = "the client's CreateFileW failed: " + text.substr(0, text.find(": ")) +
-               (a.wait(0) ? "; A has ended" : ", and A was running");
+               (a.wait(end_ms) ? "; A has ended" : ", and A was running");
     }
     attempt.expect(seen.empty(), "a client can connect", seen);
 }
