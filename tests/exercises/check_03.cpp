@@ -112,8 +112,8 @@ void exchange_short_text(trial& attempt) {
     exchange_with_b(attempt, 100);
 }
 
-void exchange_8_mb(trial& attempt) {
-    exchange_with_b(attempt, 8'000'000);
+void exchange_12_mb(trial& attempt) {
+    exchange_with_b(attempt, 12'000'000);
 }
 
 void exchange_1_mb(trial& attempt) {
@@ -267,7 +267,7 @@ void say_what_failed(trial& attempt) {
 const ipc::exercise::checks_of_pair exercises = {
     {1,
      {{"a short text comes back", exchange_short_text},
-      {"8 MB come back", exchange_8_mb},
+      {"12 MB come back", exchange_12_mb},
       {"B may read everything before it returns anything", answer_at_the_end},
       {"A ends with exit code 1 if B ends in the middle", leave_in_the_middle}}},
     {2,

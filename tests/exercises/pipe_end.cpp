@@ -71,9 +71,9 @@ std::string pipe_end::read_stream(std::size_t bytes) {
 }
 
 bool wait_until_read(const trial& attempt, const test::program& reader, const pipe_end& written) {
-    const unique_handle ended(CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    const unique_handle ended(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
     BOOL flushed = FALSE;
-    const std::jthread flusher([&] {
+    std::jthread flusher([&] {
         flushed = FlushFileBuffers(written.handle()); // has no limit
         SetEvent(ended.get());
     });
@@ -81,6 +81,7 @@ bool wait_until_read(const trial& attempt, const test::program& reader, const pi
         reader.job().terminate(); // ends the call
         return false;
     }
+    flusher.join();
     return flushed != FALSE;
 }
 

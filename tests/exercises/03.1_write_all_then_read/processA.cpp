@@ -98,18 +98,18 @@ int wmain(int argc, wchar_t* argv[]) try {
     wait_for_client(inbound.get());
     ipc::print_line("A: both pipes are open");
     // SOLUTION: one thread sends, this one receives, and neither waits for the other.
-    std::exception_ptr error; // of the other thread, which must not throw it
+    std::exception_ptr failure;
     std::jthread sender([&] {
         try {
             send_text(std::move(outbound), text);
         } catch (...) {
-            error = std::current_exception();
+            failure = std::current_exception();
         }
     });
     const std::string answer = receive_answer(inbound.get());
     sender.join();
-    if (error) {
-        std::rethrow_exception(error);
+    if (failure) {
+        std::rethrow_exception(failure);
     }
     // STARTER
     //~ send_text(std::move(outbound), text);

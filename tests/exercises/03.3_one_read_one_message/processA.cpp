@@ -109,12 +109,12 @@ int wmain(int argc, wchar_t* argv[]) try {
     wait_for_client(inbound.get());
     ipc::print_line("A: both pipes are open");
     // A sends on another thread, so that both pipes can be full at the same time.
-    std::exception_ptr error;
+    std::exception_ptr failure;
     std::jthread sender([&] {
         try {
             send_text(std::move(outbound), text);
         } catch (...) {
-            error = std::current_exception();
+            failure = std::current_exception();
         }
     });
     const std::string answer = receive_answer(std::move(inbound), text.size());
@@ -122,8 +122,8 @@ int wmain(int argc, wchar_t* argv[]) try {
         throw std::runtime_error("what came back is not as long as what was sent");
     }
     sender.join();
-    if (error) {
-        std::rethrow_exception(error);
+    if (failure) {
+        std::rethrow_exception(failure);
     }
     ipc::byte_sink output(out, "A: | ");
     output.write(answer);
