@@ -29,10 +29,16 @@ void pipe_end::expect_connection(test::program& server) {
         }
         error = try_to_connect();
     }
-    if (error != ERROR_SUCCESS) {
-        attempt_.expect(false, "a client can connect to " + attempt_.name_of(server),
-                        "no client can: " + error_name(error) + "; " + attempt_.state_of(server));
+    if (error == ERROR_SUCCESS) {
+        return;
     }
+    std::string seen = "a client's call failed: " + error_name(error);
+    if (error == ERROR_FILE_NOT_FOUND || error == ERROR_PIPE_BUSY) {
+        seen = "no client can: " + error_name(error) + "; " + attempt_.state_of(server);
+    } else if (error == ERROR_INVALID_PARAMETER) { // of SetNamedPipeHandleState
+        seen = "the pipe is a stream of bytes, not of messages";
+    }
+    attempt_.expect(false, "a client can connect to " + attempt_.name_of(server), seen);
 }
 
 DWORD pipe_end::write(std::string_view bytes, DWORD limit_ms) {
