@@ -158,6 +158,7 @@ std::wstring trial::file(std::wstring_view name) {
     return folder_->file(name);
 }
 
+// NOLINTNEXTLINE(readability-convert-member-functions-to-static): attempt.expect(...) reads like the other calls
 void trial::expect(bool holds, std::string_view expected, std::string_view seen) const {
     if (!holds) {
         throw check_failed(expected, seen);
