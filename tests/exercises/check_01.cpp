@@ -105,8 +105,7 @@ void wait_after_reading(trial& attempt) {
     attempt.expect(WaitForSingleObject(closed.event.get(), attempt.limit_ms()) == WAIT_OBJECT_0,
                    "A's program can write 8 bytes", "it did not come so far");
     attempt.expect(!a.wait(watch_ms), "A waits for the program's exit, though the pipe has ended",
-                   "A ended while the program was still running; its last line: \"" +
-                       ipc::exercise::last_line(a) + "\"");
+                   "A ended while the program was still running; " + ipc::exercise::last_words(a));
     SetEvent(go_on.event.get());
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: 8 bytes");
@@ -208,10 +207,10 @@ void pass_nothing_else_on(trial& attempt) {
     const std::wstring number = std::to_wstring(reinterpret_cast<std::uintptr_t>(event.get()));
     ipc::test::start_options options;
     options.inherited = {event.get()};
-    program a({attempt.learner(), helper(), L"set-event-handle", number, L"and", helper(),
-               L"set-event-handle", number},
-              options);
-    attempt.expect(a.wait(attempt.limit_ms()), "A ends", "A hung");
+    program& a = attempt.start_learner(
+        {helper(), L"set-event-handle", number, L"and", helper(), L"set-event-handle", number},
+        options);
+    attempt.expect_end(a);
     attempt.expect(WaitForSingleObject(event.get(), 0) == WAIT_TIMEOUT,
                    "an inheritable handle that A has got from its own parent is not passed on",
                    "a program used this handle: it inherits more than its write end");

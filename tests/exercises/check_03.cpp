@@ -60,11 +60,15 @@ struct client {
 };
 
 pipe_end open_to_a(trial& attempt, program& a, const std::wstring& suffix) {
-    return connect(attempt, a, ipc::object_name(b_to_a_name, suffix), GENERIC_WRITE);
+    pipe_end end(attempt, ipc::object_name(b_to_a_name, suffix), GENERIC_WRITE);
+    end.expect_connection(a);
+    return end;
 }
 
 pipe_end open_from_a(trial& attempt, program& a, const std::wstring& suffix) {
-    return connect(attempt, a, ipc::object_name(a_to_b_name, suffix), GENERIC_READ);
+    pipe_end end(attempt, ipc::object_name(a_to_b_name, suffix), GENERIC_READ);
+    end.expect_connection(a);
+    return end;
 }
 
 client open_both(trial& attempt, program& a, const std::wstring& suffix) {
@@ -83,13 +87,10 @@ void read_text(trial& attempt, program& a, pipe_end& from_a, const std::string& 
     if (received == sent) {
         return;
     }
-    const std::string line = ipc::exercise::last_line(a);
     const bool is_part = received == sent.substr(0, received.size());
-    attempt.expect(
-        false, "A sends the length of the text and then the whole text",
-        std::string(is_part ? "only the first part came" : "something else came") +
-            (a.wait(0) ? ", and A ended" : ", and A does not go on") +
-            (line.empty() ? "; it printed nothing" : "; its last line: \"" + line + '"'));
+    attempt.expect(false, "A sends the length of the text and then the whole text",
+                   (is_part ? "only the first part came; " : "something else came; ") +
+                       attempt.state_of(a));
 }
 
 // Exercises 03.1 and 03.3: processA --in FILE --out FILE sends a text and writes what comes back.
@@ -253,7 +254,7 @@ ipc::unique_handle create_instance(const std::wstring& name, DWORD direction) {
 void wait_for_free_instance(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     const std::wstring from_a = ipc::object_name(a_to_b_name, suffix);
-    pipe_end server(create_instance(from_a, PIPE_ACCESS_OUTBOUND), attempt);
+    pipe_end server(attempt, create_instance(from_a, PIPE_ACCESS_OUTBOUND));
     ipc::unique_handle other(
         CreateFileW(from_a.c_str(), GENERIC_READ, 0, nullptr, OPEN_EXISTING, 0, nullptr));
     program& b = attempt.start_learner({L"--limit", L"0", L"--name", suffix});
