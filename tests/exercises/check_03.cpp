@@ -303,7 +303,7 @@ const ipc::exercise::checks_of_pair exercises = {
      {{"B may start before A", start_before_the_server},
       {"B waits while another client has the only instance", wait_for_free_instance},
       {"B gives up after its limit", give_up},
-      {"B says at once what cannot be cured by waiting", say_what_failed}}},
+      {"B does not wait if waiting cannot help", say_what_failed}}},
 };
 
 } // namespace
