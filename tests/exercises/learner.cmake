@@ -120,12 +120,12 @@ function(find_next)
     endforeach()
 endfunction()
 
-# Prints the first hint as long as the same check fails as with the starter: later it would not fit any more.
+# Prints the first hint as long as the same thing is expected in vain as with the starter: later it would not fit any more.
 function(print_advice)
     file(READ "${results}/seen.txt" seen)
     file(READ "${folder}/symptom.txt" symptom)
-    string(REGEX MATCH "  FAILED[^\n]*" seen_check "${seen}")
-    string(FIND "${symptom}" "${seen_check}\n" position)
+    string(REGEX MATCH "  FAILED[^\n]*\n +expected:[^\n]*\n" seen_check "${seen}")
+    string(FIND "${symptom}" "${seen_check}" position)
     if(NOT position EQUAL -1)
         read_first_hint("${folder}/README.md")
         print("First hint: ${hint}")
