@@ -466,7 +466,9 @@ TEST_CASE("Connected clients cost the server little memory, and later clients us
     }
     CAPTURE(empty, full);
     const std::uint64_t clients_bytes = n * ipc::test::tested.idle_client_bytes;
-    CHECK(*std::ranges::max_element(full) < empty + clients_bytes + ipc::test::mebibyte);
+    // On a busy machine all threads of a server come into use, and take memory for their stacks.
+    constexpr std::uint64_t stacks_bytes = 2 * ipc::test::mebibyte;
+    CHECK(*std::ranges::max_element(full) < empty + clients_bytes + stacks_bytes);
     // The heap may take two rounds to settle. After that it does not grow any more.
     CHECK(full[3] < full[2] + full[2] / 64 + ipc::test::mebibyte / 8);
 }
