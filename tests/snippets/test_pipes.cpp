@@ -217,7 +217,7 @@ TEST_CASE("connect_pipe reports at once what waiting cannot change") {
 // ask_pipe_server
 
 TEST_CASE("ask_pipe_server gets its reply, of any length up to the limit") {
-    const std::size_t size = GENERATE(0, 1, 5'000, 60'000);
+    const std::size_t size = GENERATE(0u, 1u, 5'000u, 60'000u);
     const std::wstring name = new_pipe_name();
     const pipe_end server = create_pipe(name);
     program client(
@@ -233,7 +233,7 @@ TEST_CASE("ask_pipe_server gets its reply, of any length up to the limit") {
 }
 
 TEST_CASE("ask_pipe_server sends an empty request and a large one") {
-    const std::size_t size = GENERATE(0, 30'000);
+    const std::size_t size = GENERATE(0u, 30'000u);
     const std::wstring name = new_pipe_name();
     const pipe_end server = create_pipe(name);
     program client(
@@ -383,7 +383,8 @@ TEST_CASE("read_whole_message reads messages of every length, empty ones include
     program client({snippet(L"read_whole_message"), name, L"1000000", long_limit});
     REQUIRE(server.accept());
     std::vector<std::string> expected;
-    for (const std::size_t size : {0, 5, 4'095, 4'096, 4'097, 8'192, 8'193, 0, 0, 1'000'000, 1}) {
+    for (const std::size_t size :
+         {0u, 5u, 4'095u, 4'096u, 4'097u, 8'192u, 8'193u, 0u, 0u, 1'000'000u, 1u}) {
         const std::string message = random_bytes(size);
         REQUIRE(server.write(message) == ERROR_SUCCESS);
         expected.push_back(std::to_string(size) + " bytes: " + message);
@@ -395,7 +396,7 @@ TEST_CASE("read_whole_message reads messages of every length, empty ones include
 }
 
 TEST_CASE("read_whole_message takes a message of exactly its limit and no longer one") {
-    const std::size_t limit = GENERATE(1, 3'000, 5'000);
+    const std::size_t limit = GENERATE(1u, 3'000u, 5'000u);
     const std::wstring name = new_pipe_name();
     const pipe_end server = create_pipe(name);
     program client({snippet(L"read_whole_message"), name, std::to_wstring(limit), long_limit});
@@ -471,7 +472,7 @@ bool ask(const std::wstring& name, const std::string& request, int times = 3) {
 
 TEST_CASE("pipe_server answers requests of every length up to its limit") {
     running_server server(L"1");
-    for (const std::size_t size : {0, 1, 4'096, 16'384}) {
+    for (const std::size_t size : {0u, 1u, 4'096u, 16'384u}) {
         CHECK(ask(server.name, random_bytes(size)));
     }
     {
@@ -719,7 +720,7 @@ TEST_CASE("share_memory has one sender and one receiver for a name") {
 }
 
 TEST_CASE("share_memory's receiver checks the length") {
-    const DWORD size = GENERATE(64 * 1024, 64 * 1024 + 1, 0xFFFFFFFF);
+    const DWORD size = GENERATE(64u * 1024, 64u * 1024 + 1, 0xFFFFFFFFu);
     const std::wstring name = new_memory_name();
     const memory_objects objects(name);
     objects.block->sender_id = objects.partner.id();
