@@ -116,10 +116,9 @@ foreach(step IN LISTS steps)
         cmake_language(CALL ${step})
     endif()
 endforeach()
-if(configure IN_LIST steps)
-    stop_wine()
-endif()
 if(NOT DEFINED EXERCISE)
+    # A learner may check a second exercise in another console: there Wine ends by itself.
+    stop_wine()
     report_changed_exercises()
 endif()
 

@@ -103,6 +103,7 @@ int prove(const std::vector<check>& checks, const std::vector<std::wstring>& arg
         print_line("the solution has to pass every check");
         return 1;
     }
+    print_line("proved: the starter fails, the solution passes");
     return 0;
 }
 
