@@ -177,7 +177,8 @@ TEST_CASE("connect_pipe waits for a server that starts later") {
     CHECK(output_lines(client) == std::vector<std::string>{"connected"});
 }
 
-TEST_CASE("connect_pipe waits for a free instance, and while there is none for a moment") {
+TEST_CASE(
+    "connect_pipe waits while the server is busy, and while the pipe is missing for a moment") {
     const bool recreate = GENERATE(false, true);
     const std::wstring name = new_pipe_name();
     pipe_end server = create_pipe(name);
