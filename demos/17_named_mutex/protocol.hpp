@@ -1,0 +1,46 @@
+#pragma once
+
+// What all copies agree on: the names of the objects, the message, and the layout of the record.
+
+#include <windows.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace protocol {
+
+// Local\ names belong to one session. Objects of all kinds share one set of names.
+constexpr auto instance_name = L"Local\\ipc_demos.17.instance"; // a mutex that nobody owns
+constexpr auto lock_name = L"Local\\ipc_demos.17.lock";         // the mutex that guards the record
+constexpr auto slots_name = L"Local\\ipc_demos.17.slots";       // the semaphore
+constexpr auto record_name = L"Local\\ipc_demos.17.record";     // the file mapping object
+constexpr auto pipe_name = L"\\\\.\\pipe\\ipc_demos.17.arguments";
+
+// The message: the arguments in UTF-16, and a zero character after each. No argument, no bytes. The
+// reply is `accepted`. The longest command line has 32,767 characters.
+constexpr DWORD max_message_bytes = 64 * 1024;
+constexpr DWORD accepted = 1;
+
+constexpr LONG slots = 2;                       // how many copies work at once
+constexpr std::uint64_t tickets = 10'000;       // left + sold
+constexpr std::uint32_t layout_id = 0x37314350; // another layout needs another number
+
+enum : std::uint32_t { whole, changing };
+
+// Two numbers that must agree: left + sold == tickets. A process can be killed between any two
+// instructions. std::atomic keeps the stores in the order in which they are written here and in
+// the programs, so what a killed process leaves can be judged.
+struct record {
+    std::uint32_t layout = layout_id;
+    std::atomic<std::uint32_t> state = whole;
+    std::atomic<std::uint64_t> left = tickets;
+    std::atomic<std::uint64_t> sold = 0;
+    std::atomic<std::uint64_t> undo_left = tickets; // both, as they were before the change
+    std::atomic<std::uint64_t> undo_sold = 0;
+    std::atomic<std::uint64_t> abandonments = 0; // how often a WAIT_ABANDONED was handled
+    std::atomic<std::uint64_t> repairs = 0;      // how often the record was half changed then
+};
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free); // or its lock is in one process
+static_assert(sizeof(record) == 56);
+
+} // namespace protocol
