@@ -641,8 +641,18 @@ TEST_CASE("A refuses a copy that hands over nonsense, too much or nothing, and s
     const std::wstring name = ipc::test::unique_suffix();
     program a(a_with(name, {L"--limit", L"3"}));
     REQUIRE(a.wait_for_output(a_is_ready));
+    std::size_t refused = 0;
+    const auto check_refused = [&](const std::string& error) {
+        ++refused;
+        while (count_of(a.error_output(), "A: a copy did not hand over") < refused) {
+            REQUIRE_FALSE(a.wait(10));
+        }
+        CHECK_THAT(ipc::test::lines_of(a.error_output()).back(),
+                   StartsWith("A: a copy did not hand over its arguments: " + error));
+    };
     const std::vector<std::pair<std::string, std::string>> messages = {
         {"odd", "ERROR_INVALID_DATA (13)"},
+        {std::string("x\0\0\0y", 5), "ERROR_INVALID_DATA (13)"},
         {std::string("x\0y\0", 4), "ERROR_INVALID_DATA (13)"}, // no zero at the end
         {std::string(protocol::max_message_bytes + 2, '\0'), "ERROR_MORE_DATA (234)"},
     };
@@ -652,17 +662,30 @@ TEST_CASE("A refuses a copy that hands over nonsense, too much or nothing, and s
         DWORD written = 0;
         WriteFile(pipe.get(), message.data(), static_cast<DWORD>(message.size()), &written,
                   nullptr);
-        const std::string line = "A: a copy did not hand over its arguments: " + error;
-        CHECK(a.wait_for_output(line));
+        check_refused(error);
     }
     connect_to(name).reset(); // leaves at once
-    CHECK(a.wait_for_output("its arguments: ERROR_BROKEN_PIPE (109)"));
+    check_refused("ERROR_BROKEN_PIPE (109)");
     const ipc::unique_handle silent = connect_to(name);
-    CHECK(a.wait_for_output("its arguments: WAIT_TIMEOUT (258)")); // at the limit
+    check_refused("WAIT_TIMEOUT (258)"); // at the limit
     run_b(name, {L"after all"});
     REQUIRE(a.wait());
     CHECK(a.exit_code() == 0);
     CHECK_THAT(a.output(), ContainsSubstring("its arguments: 1\nA: | after all\n"));
+}
+
+TEST_CASE("A copy that reads A's reply late still gets it") {
+    const std::wstring name = ipc::test::unique_suffix();
+    program a(a_with(name, {L"--limit", L"2"}));
+    const ipc::unique_handle pipe = connect_to(name);
+    DWORD bytes = 0;
+    REQUIRE(WriteFile(pipe.get(), L"late", 5 * sizeof(wchar_t), &bytes, nullptr));
+    REQUIRE(a.wait_for_output("A: | late\n"));
+    CHECK_FALSE(a.wait(300)); // A has the time to disconnect this copy
+    DWORD reply = 0;
+    CHECK(ReadFile(pipe.get(), &reply, sizeof reply, &bytes, nullptr));
+    CHECK(reply == protocol::accepted);
+    check_failed(a, "A: a copy is still working"); // it is this test
 }
 
 TEST_CASE("Arguments arrive as they are: none, empty ones, long ones, every language") {
@@ -728,7 +751,7 @@ TEST_CASE("B says so if the owner of the name goes away, gives a wrong reply, or
         const fake_a a;
         program b(b_with(a.name()));
         a.receive();
-        a.reply("x", 1);
+        a.reply(&protocol::accepted, 1);
         check_failed(b, stranger);
     }
     {
