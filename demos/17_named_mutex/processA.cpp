@@ -241,7 +241,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     void* view = map_memory(mapping.get());
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(view); });
     auto& record = *new (view) protocol::record;
-    connection copy{create_pipe(name(protocol::pipe_name)), limit.ms}; // last: B waits for it
+    connection copy{create_pipe(ipc::object_name(protocol::pipe_name(), suffix)),
+                    limit.ms}; // last: B waits for it
 
     ipc::print_line("A: the only instance; waiting for further copies");
     for (const ipc::unique_handle& process : receive_copies(copy, count)) {

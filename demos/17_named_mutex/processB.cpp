@@ -173,7 +173,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
     wait_for_first_instance(name(protocol::instance_name), limit.ms);
     ipc::print_line("B: the name is taken: another copy is running");
-    hand_over(arguments, name(protocol::pipe_name), limit.ms);
+    hand_over(arguments, ipc::object_name(protocol::pipe_name(), suffix), limit.ms);
     ipc::print_line("B: the first instance has the arguments");
 
     const ipc::unique_handle lock(

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 namespace protocol {
 
@@ -14,7 +15,13 @@ constexpr auto instance_name = L"Local\\ipc_demos.17.instance"; // a mutex that 
 constexpr auto lock_name = L"Local\\ipc_demos.17.lock";         // the mutex that guards the record
 constexpr auto slots_name = L"Local\\ipc_demos.17.slots";       // the semaphore
 constexpr auto record_name = L"Local\\ipc_demos.17.record";     // the file mapping object
-constexpr auto pipe_name = L"\\\\.\\pipe\\ipc_demos.17.arguments";
+
+// Pipe names are the same in all sessions, so the session's number makes this one Local\, too.
+inline std::wstring pipe_name() {
+    DWORD session = 0;
+    ProcessIdToSessionId(GetCurrentProcessId(), &session); // cannot fail for the own process
+    return L"\\\\.\\pipe\\ipc_demos.17.arguments." + std::to_wstring(session);
+}
 
 // The message: the arguments in UTF-16, and a zero character after each. No argument, no bytes. The
 // reply is `accepted`. The longest command line has 32,767 characters.

@@ -158,7 +158,7 @@ private:
 };
 
 std::wstring pipe_of(const std::wstring& name) {
-    return ipc::object_name(protocol::pipe_name, name);
+    return ipc::object_name(protocol::pipe_name(), name);
 }
 
 // This test in the role of B: a client that says what it wants.
