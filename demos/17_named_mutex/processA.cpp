@@ -11,6 +11,7 @@
 #include "common/file.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
+#include "common/process.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
@@ -32,11 +33,10 @@ namespace {
 
 constexpr auto usage =
     "processA [--clients N] [--limit SECONDS] [--name SUFFIX]\n"
-    "  --clients N      end after this number of further copies (default 1, at most 1000)\n"
+    "  --clients N      end after this number of further copies (default 1)\n"
     "  --limit SECONDS  how long to wait for a copy, and for its end; 0: no limit (default 20)\n"
     "  --name SUFFIX    added to the objects' names: several pairs run at once";
 constexpr ipc::time_limit default_limit{20'000};
-constexpr std::uint64_t max_copies = 1'000;
 
 struct connection {
     ipc::unique_handle pipe;
@@ -82,12 +82,10 @@ ipc::unique_handle create_lock(const std::wstring& name) {
 
 ipc::unique_handle create_slots(const std::wstring& name) {
     ipc::user_only_security security;
-    // ANCHOR: create_slots
     const HANDLE slots = CreateSemaphoreW(security.get(),
                                           protocol::slots, // free at the start
                                           protocol::slots, // free at the most
                                           name.c_str());
-    // ANCHOR_END: create_slots
     return require_new(slots, GetLastError(), "CreateSemaphoreW");
 }
 
@@ -148,23 +146,18 @@ DWORD receive_arguments(connection& copy, std::wstring& arguments, ipc::unique_h
     if (!GetNamedPipeClientProcessId(copy.pipe.get(), &id)) {
         return GetLastError();
     }
-    process.reset(OpenProcess(SYNCHRONIZE, FALSE, id));
+    process.reset(OpenProcess(SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id));
     if (!process) {
         return GetLastError(); // ERROR_INVALID_PARAMETER: it has ended already
     }
     done = WriteFile(copy.pipe.get(), &protocol::accepted, sizeof protocol::accepted, nullptr,
                      copy.call.get());
-    return copy.call.wait(done, copy.limit_ms).error;
-}
-
-// Waits until the copy has closed its end: DisconnectNamedPipe discards a reply that is not read.
-void disconnect(connection& copy) {
+    const DWORD write_error = copy.call.wait(done, copy.limit_ms).error;
+    // Waits until the copy closes its end: DisconnectNamedPipe discards a reply that is not read.
     char none = 0;
-    const BOOL done = ReadFile(copy.pipe.get(), &none, sizeof none, nullptr, copy.call.get());
-    copy.call.wait(done, copy.limit_ms); // any result will do
-    if (!DisconnectNamedPipe(copy.pipe.get())) {
-        ipc::throw_last_error("DisconnectNamedPipe");
-    }
+    done = ReadFile(copy.pipe.get(), &none, sizeof none, nullptr, copy.call.get());
+    copy.call.wait(done, copy.limit_ms);
+    return write_error;
 }
 
 // A program with a window would show it now.
@@ -190,24 +183,15 @@ std::vector<ipc::unique_handle> receive_copies(connection& copy, std::uint64_t c
         if (error == ERROR_SUCCESS) {
             show_arguments(arguments);
             copies.push_back(std::move(process));
-            disconnect(copy);
-            continue;
+        } else {
+            ipc::print_error_line("A: a copy did not hand over its arguments: {}",
+                                  ipc::error_text(error));
         }
-        ipc::print_error_line("A: a copy did not hand over its arguments: {}",
-                              ipc::error_text(error));
         if (!DisconnectNamedPipe(copy.pipe.get())) {
             ipc::throw_last_error("DisconnectNamedPipe");
         }
     }
     return copies;
-}
-
-void wait_for_end(HANDLE process, DWORD limit_ms) {
-    switch (WaitForSingleObject(process, limit_ms)) {
-    case WAIT_OBJECT_0: return;
-    case WAIT_TIMEOUT: throw std::runtime_error("a copy is still working");
-    default: ipc::throw_last_error("WaitForSingleObject");
-    }
 }
 
 // Returns how many slots of the semaphore are free.
@@ -230,9 +214,6 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage,
                          {{L"--clients", &count}, {L"--limit", &limit}, {L"--name", &suffix}});
-    if (count == 0 || count > max_copies) {
-        throw ipc::usage_error("--clients: 1 to 1000; usage: processA [--clients N]");
-    }
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
     const auto instance = take_name(name(protocol::instance_name));
     const auto lock = create_lock(name(protocol::lock_name));
@@ -246,7 +227,7 @@ int wmain(int argc, wchar_t* argv[]) try {
 
     ipc::print_line("A: the only instance; waiting for further copies");
     for (const ipc::unique_handle& process : receive_copies(copy, count)) {
-        wait_for_end(process.get(), limit.ms);
+        ipc::wait_for_exit(process.get(), limit.ms);
         const last_owner owner = wait_for_lock(lock.get(), limit.ms);
         const ipc::scope_exit release([&] { ReleaseMutex(lock.get()); });
         make_whole(record, owner, "A");

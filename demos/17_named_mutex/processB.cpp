@@ -20,7 +20,6 @@
 #include <windows.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -36,7 +35,7 @@ constexpr auto usage =
     "  --name SUFFIX    the same as A's\n"
     "  ARGUMENT...      what to hand to the first instance";
 constexpr ipc::time_limit default_limit{20'000};
-constexpr DWORD retry_pause_ms = 20; // Windows cannot notify a program of a new name
+constexpr DWORD retry_pause_ms = 20;
 
 // A real program does what A does, and CreateMutexW tells the second copy that it is the second. B is
 // always the second: it only opens the name, because it must not take it before A does.
@@ -50,10 +49,10 @@ void wait_for_first_instance(const std::wstring& name, DWORD limit_ms) {
         if (GetLastError() != ERROR_FILE_NOT_FOUND) {
             ipc::throw_last_error("OpenMutexW");
         }
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (limit_ms != INFINITE /* --limit 0 */ && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error("there is no first instance: start processA");
         }
-        Sleep(retry_pause_ms);
+        Sleep(retry_pause_ms); // Windows cannot notify a program of a new name
     }
 }
 
@@ -79,7 +78,6 @@ void hand_over(const std::vector<std::wstring>& arguments, const std::wstring& p
     if (bytes > protocol::max_message_bytes) {
         throw std::runtime_error("the arguments are too long");
     }
-    // ANCHOR: hand_over
     const ipc::unique_handle pipe = ipc::connect_to_pipe(pipe_name, GENERIC_READ | GENERIC_WRITE,
                                                          FILE_FLAG_OVERLAPPED, limit_ms);
     DWORD reply = 0;
@@ -89,7 +87,6 @@ void hand_over(const std::vector<std::wstring>& arguments, const std::wstring& p
     check("WriteFile", call.wait(done, limit_ms));
     done = ReadFile(pipe.get(), &reply, sizeof reply, nullptr, call.get());
     const ipc::call_result read = call.wait(done, limit_ms);
-    // ANCHOR_END: hand_over
     check("ReadFile", read);
     if (read.bytes != sizeof reply || reply != protocol::accepted) {
         throw std::runtime_error("the owner of the name does not behave like processA");
@@ -128,14 +125,6 @@ ipc::unique_handle take_slot(const std::wstring& name, DWORD limit_ms) {
     // ANCHOR_END: take_slot
 }
 
-// Ends this process as TerminateProcess from outside does: nothing is cleaned up. Exit code 0, because
-// the programs that run this pair take any other for a failure.
-[[noreturn]] void crash() {
-    ipc::print_line("B: owns the lock, has changed half of the record, and dies");
-    TerminateProcess(GetCurrentProcess(), 0);
-    std::abort(); // never reached
-}
-
 // Call it as the owner of the lock.
 void sell_ticket(protocol::record& record, bool crash_in_the_middle) {
     if (record.left == 0) {
@@ -147,7 +136,8 @@ void sell_ticket(protocol::record& record, bool crash_in_the_middle) {
     record.state = protocol::changing; // from here on, a death means: undo
     --record.left;
     if (crash_in_the_middle) {
-        crash();
+        ipc::print_line("B: owns the lock, has changed half of the record, and dies");
+        TerminateProcess(GetCurrentProcess(), 0); // as if killed: nothing is cleaned up
     }
     ++record.sold;
     record.state = protocol::whole; // the commit: from here on, the sale is done
@@ -194,14 +184,12 @@ int wmain(int argc, wchar_t* argv[]) try {
         }
     });
     for (std::uint64_t sale = 1; sale <= count; ++sale) {
-        // ANCHOR: own_lock
         {
             const last_owner owner = wait_for_lock(lock.get(), limit.ms);
             const ipc::scope_exit release([&] { ReleaseMutex(lock.get()); });
             make_whole(record, owner, "B");
             sell_ticket(record, with_crash && sale == count);
         }
-        // ANCHOR_END: own_lock
         ipc::print_line("B: sale {} of {} is done", sale, count);
     }
     return 0;
