@@ -49,10 +49,10 @@ void refuse_second_copy(trial& attempt) {
 void free_name(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     {
-        const program& first = start_first(attempt, suffix);
+        program& first = start_first(attempt, suffix);
         expect_refused(attempt, suffix, "another copy is running");
         first.kill();
-        attempt.expect_end(const_cast<program&>(first));
+        attempt.expect_end(first);
     }
     start_first(attempt, suffix);
 }

@@ -1,4 +1,5 @@
 #include "common/security.hpp"
+#include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "demos/17_named_mutex/protocol.hpp"
 #include "tests/harness/launcher.hpp"
