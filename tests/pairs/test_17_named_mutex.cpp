@@ -403,12 +403,12 @@ TEST_CASE("Copies end by themselves when A is killed at any of 20 moments, and t
         std::vector<std::unique_ptr<program>> all;
         for (int i = 0; i < 5; ++i) { // at the same time, as most Bs wait for their limit
             name = ipc::test::unique_suffix();
-            const auto& a = all.emplace_back(std::make_unique<program>(a_with(name)));
-            REQUIRE(a->wait_for_output(a_is_ready));
+            program& a = *all.emplace_back(std::make_unique<program>(a_with(name)));
+            REQUIRE(a.wait_for_output(a_is_ready));
             all.push_back(
                 std::make_unique<program>(b_with(name, {L"--count", L"100", L"--limit", L"1"})));
-            a->wait(random() % 60);
-            a->kill();
+            a.wait(random() % 60);
+            a.kill();
         }
         for (std::size_t i = 1; i < all.size(); i += 2) {
             program& b = *all[i];

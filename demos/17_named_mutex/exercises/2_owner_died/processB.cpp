@@ -51,6 +51,7 @@ void sell_ticket(protocol::record& record) {
     record.state = protocol::changing;
     --record.left;
     ++record.sold;
+    // cppcheck-suppress redundantAssignment; another process may read it in between
     record.state = protocol::whole;
 }
 
