@@ -96,14 +96,6 @@ ipc::unique_handle create_mapping(const std::wstring& name) {
     return require_new(mapping, GetLastError(), "CreateFileMappingW");
 }
 
-void* map_memory(HANDLE mapping) {
-    void* view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, sizeof(protocol::record));
-    if (view == nullptr) {
-        ipc::throw_last_error("MapViewOfFile");
-    }
-    return view;
-}
-
 ipc::unique_handle create_pipe(const std::wstring& name) {
     ipc::user_only_security security;
     ipc::unique_handle pipe(CreateNamedPipeW(
@@ -219,9 +211,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto lock = create_lock(name(protocol::lock_name));
     const auto slots = create_slots(name(protocol::slots_name));
     const auto mapping = create_mapping(name(protocol::record_name));
-    void* view = map_memory(mapping.get());
-    const ipc::scope_exit unmap([&] { UnmapViewOfFile(view); });
-    auto& record = *new (view) protocol::record;
+    protocol::record& record = *new (map_record(mapping.get())) protocol::record;
+    const ipc::scope_exit unmap([&] { UnmapViewOfFile(&record); });
     connection copy{create_pipe(ipc::object_name(protocol::pipe_name(), suffix)),
                     limit.ms}; // last: B waits for it
 

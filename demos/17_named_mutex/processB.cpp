@@ -93,21 +93,21 @@ void hand_over(const std::vector<std::wstring>& arguments, const std::wstring& p
     }
 }
 
-protocol::record* map_record(const std::wstring& name) {
-    const ipc::unique_handle mapping(OpenFileMappingW(FILE_MAP_WRITE, FALSE, name.c_str()));
+ipc::unique_handle open_lock(const std::wstring& name) {
+    ipc::unique_handle lock(
+        OpenMutexW(SYNCHRONIZE /* to wait and to release */, FALSE, name.c_str()));
+    if (!lock) {
+        ipc::throw_last_error("OpenMutexW");
+    }
+    return lock;
+}
+
+ipc::unique_handle open_mapping(const std::wstring& name) {
+    ipc::unique_handle mapping(OpenFileMappingW(FILE_MAP_WRITE, FALSE, name.c_str()));
     if (!mapping) {
         ipc::throw_last_error("OpenFileMappingW");
     }
-    void* view = MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, sizeof(protocol::record));
-    if (view == nullptr) {
-        ipc::throw_last_error("MapViewOfFile");
-    }
-    auto* record = static_cast<protocol::record*>(view);
-    if (record->layout != protocol::layout_id) {
-        UnmapViewOfFile(view);
-        throw std::runtime_error("the first instance uses another layout of the record");
-    }
-    return record;
+    return mapping;
 }
 
 ipc::unique_handle take_slot(const std::wstring& name, DWORD limit_ms) {
@@ -166,12 +166,9 @@ int wmain(int argc, wchar_t* argv[]) try {
     hand_over(arguments, ipc::object_name(protocol::pipe_name(), suffix), limit.ms);
     ipc::print_line("B: the first instance has the arguments");
 
-    const ipc::unique_handle lock(
-        OpenMutexW(SYNCHRONIZE, FALSE, name(protocol::lock_name).c_str()));
-    if (!lock) {
-        ipc::throw_last_error("OpenMutexW");
-    }
-    protocol::record& record = *map_record(name(protocol::record_name));
+    const auto lock = open_lock(name(protocol::lock_name));
+    const auto mapping = open_mapping(name(protocol::record_name));
+    auto& record = *static_cast<protocol::record*>(map_record(mapping.get()));
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(&record); });
     ipc::unique_handle slots;
     if (with_slot) {

@@ -28,9 +28,8 @@ inline std::wstring pipe_name() {
 constexpr DWORD max_message_bytes = 64 * 1024;
 constexpr DWORD accepted = 1;
 
-constexpr LONG slots = 2;                       // how many copies work at once
-constexpr std::uint64_t tickets = 10'000;       // left + sold
-constexpr std::uint32_t layout_id = 0x37314350; // another layout needs another number
+constexpr LONG slots = 2;                 // how many copies work at once
+constexpr std::uint64_t tickets = 10'000; // left + sold
 
 enum : std::uint32_t { whole, changing };
 
@@ -38,7 +37,6 @@ enum : std::uint32_t { whole, changing };
 // instructions. std::atomic keeps the stores in the order in which they are written here and in
 // the programs, so what a killed process leaves can be judged.
 struct record {
-    std::uint32_t layout = layout_id;
     std::atomic<std::uint32_t> state = whole;
     std::atomic<std::uint64_t> left = tickets;
     std::atomic<std::uint64_t> sold = 0;

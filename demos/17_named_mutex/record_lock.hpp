@@ -1,6 +1,6 @@
 #pragma once
 
-// What every process does that uses the record: wait for the lock, and look at the record.
+// What every process does that uses the record: map it, wait for the lock, and look at the record.
 
 #include "common/error.hpp"
 #include "common/text.hpp"
@@ -12,6 +12,15 @@
 #include <string_view>
 
 enum class last_owner { released_lock, died };
+
+// Returns the record's memory. The caller unmaps it.
+inline void* map_record(HANDLE mapping) {
+    void* view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, sizeof(protocol::record));
+    if (view == nullptr) {
+        ipc::throw_last_error("MapViewOfFile");
+    }
+    return view;
+}
 
 // Waits for the mutex. After both results the calling thread owns it, and has to call ReleaseMutex.
 inline last_owner wait_for_lock(HANDLE lock, DWORD limit_ms) {
@@ -32,16 +41,16 @@ inline void make_whole(protocol::record& record, last_owner owner, std::string_v
     if (owner == last_owner::died) {
         ++record.abandonments;
         ipc::print_line("{}: WAIT_ABANDONED: the owner of the lock has died", role);
-        if (record.state == protocol::changing) { // else it died before or after the change
-            ipc::print_line("{}: half changed: {} left + {} sold", role, record.left.load(),
-                            record.sold.load());
-            record.left = record.undo_left.load();
-            record.sold = record.undo_sold.load();
-            ++record.repairs;
-            record.state = protocol::whole; // last: a process that dies here repairs nothing
-            ipc::print_line("{}: repaired: {} left + {} sold", role, record.left.load(),
-                            record.sold.load());
-        }
+    }
+    if (record.state == protocol::changing) { // else the change is done, or was not begun
+        ipc::print_line("{}: half changed: {} left + {} sold", role, record.left.load(),
+                        record.sold.load());
+        record.left = record.undo_left.load();
+        record.sold = record.undo_sold.load();
+        ++record.repairs;
+        record.state = protocol::whole; // last: if this process dies before, the next one repairs
+        ipc::print_line("{}: repaired: {} left + {} sold", role, record.left.load(),
+                        record.sold.load());
     }
     if (record.state != protocol::whole || record.left + record.sold != protocol::tickets) {
         throw std::runtime_error("the record is damaged, and its undo copy does not help");
