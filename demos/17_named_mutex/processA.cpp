@@ -211,7 +211,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto lock = create_lock(name(protocol::lock_name));
     const auto slots = create_slots(name(protocol::slots_name));
     const auto mapping = create_mapping(name(protocol::record_name));
-    protocol::record& record = *new (map_record(mapping.get())) protocol::record;
+    protocol::record* memory = map_record(mapping.get());
+    protocol::record& record = *new (memory) protocol::record;
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(&record); });
     connection copy{create_pipe(ipc::object_name(protocol::pipe_name(), suffix)),
                     limit.ms}; // last: B waits for it

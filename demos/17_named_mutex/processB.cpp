@@ -168,7 +168,7 @@ int wmain(int argc, wchar_t* argv[]) try {
 
     const auto lock = open_lock(name(protocol::lock_name));
     const auto mapping = open_mapping(name(protocol::record_name));
-    auto& record = *static_cast<protocol::record*>(map_record(mapping.get()));
+    protocol::record& record = *map_record(mapping.get());
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(&record); });
     ipc::unique_handle slots;
     if (with_slot) {

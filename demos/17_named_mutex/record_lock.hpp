@@ -14,12 +14,12 @@
 enum class last_owner { released_lock, died };
 
 // Returns the record's memory. The caller unmaps it.
-inline void* map_record(HANDLE mapping) {
+inline protocol::record* map_record(HANDLE mapping) {
     void* view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, sizeof(protocol::record));
     if (view == nullptr) {
         ipc::throw_last_error("MapViewOfFile");
     }
-    return view;
+    return static_cast<protocol::record*>(view);
 }
 
 // Waits for the mutex. After both results the calling thread owns it, and has to call ReleaseMutex.
