@@ -86,7 +86,7 @@ public:
 
     // Takes the lock and ends as its owner, after these changes.
     void die(const std::function<void(protocol::record&)>& change) {
-        std::jthread([&] {
+        const std::jthread owner([&] { // joined at the end
             WaitForSingleObject(lock_.get(), attempt_.limit_ms());
             change(*static_cast<protocol::record*>(view_));
         });

@@ -130,7 +130,7 @@ public:
     // The same on a thread that ends as the owner of the lock: Windows takes it from a thread, as it does
     // from a process.
     void die_with_lock(const std::function<void(protocol::record&)>& function) const {
-        std::jthread([&] {
+        const std::jthread owner([&] { // joined at the end
             WaitForSingleObject(lock_.get(), ipc::test::default_limit_ms);
             function(*static_cast<protocol::record*>(view_));
         });
