@@ -24,26 +24,26 @@ inline std::wstring pipe_name() {
 }
 
 // The message: the arguments in UTF-16, and a zero character after each. No argument, no bytes. The
-// reply is `accepted`. The longest command line has 32,767 characters.
+// longest command line has 32,767 characters. The reply is one byte, `accepted`.
 constexpr DWORD max_message_bytes = 64 * 1024;
-constexpr DWORD accepted = 1;
+constexpr char accepted = 1;
 
-constexpr LONG slots = 2;                 // how many copies work at once
-constexpr std::uint64_t tickets = 10'000; // left + sold
+constexpr LONG slots = 2; // how many copies work at once
 
 enum : std::uint32_t { whole, changing };
 
-// Two numbers that must agree: left + sold == tickets. A process can be killed between any two
-// instructions. std::atomic keeps the stores in the order in which they are written here and in
-// the programs, so what a killed process leaves can be judged.
+// Two numbers that must agree: sold == paid. Windows fills new memory with zeros, and all zeros is a
+// whole record: nobody has to initialize it. A process can be killed between any two instructions.
+// std::atomic keeps the stores in the order in which they are written here and in the programs, so
+// what a killed process leaves can be judged.
 struct record {
-    std::atomic<std::uint32_t> state = whole;
-    std::atomic<std::uint64_t> left = tickets;
-    std::atomic<std::uint64_t> sold = 0;
-    std::atomic<std::uint64_t> undo_left = tickets; // both, as they were before the change
-    std::atomic<std::uint64_t> undo_sold = 0;
-    std::atomic<std::uint64_t> abandonments = 0; // how often a WAIT_ABANDONED was handled
-    std::atomic<std::uint64_t> repairs = 0;      // how often the record was half changed then
+    std::atomic<std::uint32_t> state; // whole or changing
+    std::atomic<std::uint64_t> sold;
+    std::atomic<std::uint64_t> paid;
+    std::atomic<std::uint64_t> undo_sold; // both, as they were before the change
+    std::atomic<std::uint64_t> undo_paid;
+    std::atomic<std::uint64_t> abandonments; // how often a WAIT_ABANDONED was handled
+    std::atomic<std::uint64_t> repairs;      // how often the record was half changed
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free); // or its lock is in one process
 static_assert(sizeof(record) == 56);

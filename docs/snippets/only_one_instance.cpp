@@ -13,6 +13,7 @@
 
 namespace {
 
+// ANCHOR: take_name
 struct handle_closer {
     using pointer = HANDLE;
     void operator()(HANDLE handle) const noexcept {
@@ -23,17 +24,17 @@ struct handle_closer {
 };
 using unique_handle = std::unique_ptr<HANDLE, handle_closer>;
 
-// ANCHOR: take_name
-// Takes the name for this process. Returns the handle that keeps it, or an empty one if the name is
-// taken: then another copy runs, perhaps as another user or as administrator, or a stranger has
-// created an object of this name, which stops your program from running (squatting). No copy can
-// tell these apart, so say what happened, and do not end without a word.
+// Returns the handle that keeps the name, or an empty one if the name is taken. Call it first of
+// all, and keep the handle until the program ends. The name is free again when the last handle is
+// closed, also after a crash: do not let children inherit the handle.
 //
-// Call it first of all, once, and keep the handle until the end. The name is free again when the
-// last handle is closed, also after a crash: do not let children inherit the handle. Start the name
-// with your company and program; it has no backslash and up to 200 characters. Local\ means one
-// copy in each session; for one copy on the computer use Global\, and a security descriptor that
-// lets the other users open the mutex. Throws std::system_error if the call fails. Thread-safe.
+// The name is taken if another copy runs, perhaps as another user or as administrator, or if a
+// stranger has created an object of this name, which stops your program from running (squatting).
+// Your program cannot tell these cases apart, so say what happened, and do not end without a word.
+//
+// Start the name with your company and program; it has no backslash and up to 200 characters.
+// Local\ means one copy in each session; for one copy on the computer use Global\, and a security
+// descriptor that lets the other users open the mutex. Throws std::system_error if the call fails.
 unique_handle take_name(const std::wstring& name) {
     const std::wstring full_name = L"Local\\" + name;
     // FALSE: nobody owns the mutex. Only its name counts, so no wait, and no abandoned mutex.

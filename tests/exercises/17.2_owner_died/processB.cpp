@@ -1,10 +1,10 @@
-// SOLUTION: after WAIT_ABANDONED B owns the lock, but the last owner may have died between two stores. state says
-// whether it did, and the undo copy holds both numbers as they were before the change.
+// SOLUTION: the last owner may have died between any two stores. state says whether it died in the middle of a sale, and
+// then the undo copy holds both numbers as they were before it.
 // STARTER
-//~ // Exercise 17.2: now and then a ticket is neither left nor sold. Mend it.
+//~ // Exercise 17.2: now and then a ticket is sold and not paid. Mend it.
 // END
 //
-// B sells one ticket. The record has left + sold == tickets, whenever nobody owns the lock.
+// B sells one ticket. The record has sold == paid, whenever nobody owns the lock.
 //
 // Run: the pair's processA, and then processB [--name SUFFIX]
 
@@ -38,42 +38,32 @@ protocol::record* map_record(const std::wstring& name) {
     return static_cast<protocol::record*>(view);
 }
 
-// Waits until this thread owns the lock of the record, and can use the record.
-// SOLUTION: state comes last: if B dies here, the next owner does the same once more.
-void take_lock(HANDLE lock, protocol::record& record) {
+// Waits until this thread owns the lock of the record.
+void take_lock(HANDLE lock) {
     switch (WaitForSingleObject(lock, lock_limit_ms)) {
-    case WAIT_OBJECT_0: break;
-    case WAIT_ABANDONED:
-        if (record.state == protocol::changing) {
-            record.left = record.undo_left.load();
-            record.sold = record.undo_sold.load();
-            record.state = protocol::whole;
-        }
-        break;
+    case WAIT_OBJECT_0:
+    case WAIT_ABANDONED: break;
     case WAIT_TIMEOUT: throw std::runtime_error("another process has kept the lock too long");
     default: ipc::throw_last_error("WaitForSingleObject");
     }
 }
-// STARTER
-//~ void take_lock(HANDLE lock, [[maybe_unused]] protocol::record& record) {
-//~     switch (WaitForSingleObject(lock, lock_limit_ms)) {
-//~     case WAIT_OBJECT_0:
-//~     case WAIT_ABANDONED: break;
-//~     case WAIT_TIMEOUT: throw std::runtime_error("another process has kept the lock too long");
-//~     default: ipc::throw_last_error("WaitForSingleObject");
-//~     }
-//~ }
-// END
 
 // Call it as the owner of the lock.
 void sell_ticket(protocol::record& record) {
-    record.undo_left = record.left.load();
+    // SOLUTION: state comes last: if B dies before that, the next owner does the same once more.
+    if (record.state == protocol::changing) {
+        record.sold = record.undo_sold.load();
+        record.paid = record.undo_paid.load();
+        record.state = protocol::whole;
+    }
+    // STARTER
+    // END
     record.undo_sold = record.sold.load();
-    record.state = protocol::changing;
-    --record.left;
+    record.undo_paid = record.paid.load();
+    record.state.store(protocol::changing);
     ++record.sold;
-    // cppcheck-suppress redundantAssignment; another process may read it in between
-    record.state = protocol::whole;
+    ++record.paid;
+    record.state.store(protocol::whole);
 }
 
 } // namespace
@@ -88,10 +78,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     protocol::record& record = *map_record(ipc::object_name(protocol::record_name, suffix));
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(&record); });
-    take_lock(lock.get(), record);
+    take_lock(lock.get());
     const ipc::scope_exit release([&] { ReleaseMutex(lock.get()); });
     sell_ticket(record);
-    ipc::print_line("B: {} left + {} sold", record.left.load(), record.sold.load());
+    ipc::print_line("B: {} sold, {} paid", record.sold.load(), record.paid.load());
     return 0;
 } catch (...) {
     return ipc::report_exception("B");

@@ -1,6 +1,6 @@
-// Exercise 17.2: now and then a ticket is neither left nor sold. Mend it.
+// Exercise 17.2: now and then a ticket is sold and not paid. Mend it.
 //
-// B sells one ticket. The record has left + sold == tickets, whenever nobody owns the lock.
+// B sells one ticket. The record has sold == paid, whenever nobody owns the lock.
 //
 // Run: the pair's processA, and then processB [--name SUFFIX]
 
@@ -34,8 +34,8 @@ protocol::record* map_record(const std::wstring& name) {
     return static_cast<protocol::record*>(view);
 }
 
-// Waits until this thread owns the lock of the record, and can use the record.
-void take_lock(HANDLE lock, [[maybe_unused]] protocol::record& record) {
+// Waits until this thread owns the lock of the record.
+void take_lock(HANDLE lock) {
     switch (WaitForSingleObject(lock, lock_limit_ms)) {
     case WAIT_OBJECT_0:
     case WAIT_ABANDONED: break;
@@ -46,13 +46,12 @@ void take_lock(HANDLE lock, [[maybe_unused]] protocol::record& record) {
 
 // Call it as the owner of the lock.
 void sell_ticket(protocol::record& record) {
-    record.undo_left = record.left.load();
     record.undo_sold = record.sold.load();
-    record.state = protocol::changing;
-    --record.left;
+    record.undo_paid = record.paid.load();
+    record.state.store(protocol::changing);
     ++record.sold;
-    // cppcheck-suppress redundantAssignment; another process may read it in between
-    record.state = protocol::whole;
+    ++record.paid;
+    record.state.store(protocol::whole);
 }
 
 } // namespace
@@ -67,10 +66,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     protocol::record& record = *map_record(ipc::object_name(protocol::record_name, suffix));
     const ipc::scope_exit unmap([&] { UnmapViewOfFile(&record); });
-    take_lock(lock.get(), record);
+    take_lock(lock.get());
     const ipc::scope_exit release([&] { ReleaseMutex(lock.get()); });
     sell_ticket(record);
-    ipc::print_line("B: {} left + {} sold", record.left.load(), record.sold.load());
+    ipc::print_line("B: {} sold, {} paid", record.sold.load(), record.paid.load());
     return 0;
 } catch (...) {
     return ipc::report_exception("B");
