@@ -112,7 +112,7 @@ DWORD receive_arguments(HANDLE pipe, DWORD limit_ms) {
         return ERROR_INVALID_DATA;
     }
     show_arguments(arguments);
-    done = WriteFile(pipe, &protocol::accepted, sizeof protocol::accepted, nullptr, call.get());
+    done = WriteFile(pipe, "", 1, nullptr, call.get()); // the reply: one byte
     return call.wait(done, limit_ms).error;
 }
 

