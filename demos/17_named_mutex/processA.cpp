@@ -1,6 +1,6 @@
 // Demo 17, process A: the only instance of a program, and a lock whose owner may die.
 //
-// A creates a mutex with the program's name; a further copy finds this name, hands its arguments to A
+// A creates a mutex with the program's name; a further copy finds this name and hands its arguments to A
 // through a pipe. A real copy would end now; these go on, for the second lesson: they change a record
 // that all share, and a second mutex guards it. When all copies have come, A waits for the end of each
 // and checks the record. If the copy died as the owner of the lock, A repairs the record.
