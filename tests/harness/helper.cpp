@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -86,6 +87,45 @@ int read_input(const arguments&) {
 int long_line(const arguments& args) {
     write_bytes(std::string(std::stoul(args.at(0)), 'x'));
     return 0;
+}
+
+// Copies its standard input to its standard output in text mode, as a C program does by default.
+int text_copy(const arguments&) {
+    for (int character = std::getchar(); character != EOF; character = std::getchar()) {
+        std::putchar(character);
+    }
+    return 0;
+}
+
+// Reads one byte, closes its standard input, and writes this many bytes.
+int close_input(const arguments& args) {
+    const HANDLE input = GetStdHandle(STD_INPUT_HANDLE);
+    char byte_read = 0;
+    DWORD bytes = 0;
+    if (!ReadFile(input, &byte_read, 1, &bytes, nullptr)) {
+        ipc::throw_last_error("ReadFile");
+    }
+    CloseHandle(input);
+    return long_line(args);
+}
+
+// Writes this many bytes, and only then reads its standard input, which it copies to its standard
+// error.
+int write_first(const arguments& args) {
+    long_line(args);
+    std::vector<char> buffer(64 * 1024);
+    DWORD bytes = 0;
+    while (ReadFile(GetStdHandle(STD_INPUT_HANDLE), buffer.data(),
+                    static_cast<DWORD>(buffer.size()), &bytes, nullptr)) {
+        WriteFile(GetStdHandle(STD_ERROR_HANDLE), buffer.data(), bytes, &bytes, nullptr);
+    }
+    return 0;
+}
+
+// Writes this many bytes to its standard error.
+int write_errors(const arguments& args) {
+    SetStdHandle(STD_OUTPUT_HANDLE, GetStdHandle(STD_ERROR_HANDLE));
+    return long_line(args);
 }
 
 // Closes its standard output and error, so that their reader sees the end. Then waits for an event
@@ -233,6 +273,10 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"silent", silent},
         {L"read-input", read_input},
         {L"long-line", long_line},
+        {L"text-copy", text_copy},
+        {L"close-input", close_input},
+        {L"write-first", write_first},
+        {L"write-errors", write_errors},
         {L"close-output", close_output},
         {L"crash", crash},
         {L"grandchild", grandchild},
