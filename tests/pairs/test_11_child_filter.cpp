@@ -8,15 +8,12 @@
 #include <windows.h>
 
 #include <algorithm>
-#include <cctype>
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
@@ -63,6 +60,40 @@ struct named_event {
     std::wstring name = L"Local\\ipc_demos.11." + ipc::test::unique_suffix();
     ipc::unique_handle handle{CreateEventW(nullptr, TRUE, FALSE, name.c_str())};
 };
+
+SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+
+// Opens a file to read, or creates it to write. B inherits the handle.
+ipc::unique_handle open_file(const std::wstring& path, DWORD access) {
+    ipc::unique_handle file(
+        CreateFileW(path.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
+                    access == GENERIC_READ ? OPEN_EXISTING : CREATE_ALWAYS, 0, nullptr));
+    REQUIRE(file);
+    return file;
+}
+
+// Runs B with these standard handles and returns its exit code. err is the file for its errors.
+DWORD run_b(HANDLE input, HANDLE output, const std::wstring& err) {
+    const ipc::unique_handle error = open_file(err, GENERIC_WRITE);
+    STARTUPINFOW startup{};
+    startup.cb = sizeof startup;
+    startup.dwFlags = STARTF_USESTDHANDLES;
+    startup.hStdInput = input;
+    startup.hStdOutput = output;
+    startup.hStdError = error.get();
+    PROCESS_INFORMATION started{};
+    std::wstring command = L'"' + process_b + L'"';
+    REQUIRE(CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
+                           &startup, &started));
+    CloseHandle(started.hThread);
+    const ipc::unique_handle b(started.hProcess);
+    if (WaitForSingleObject(b.get(), ipc::test::default_limit_ms) != WAIT_OBJECT_0) {
+        TerminateProcess(b.get(), 99);
+    }
+    DWORD exit_code = 0;
+    GetExitCodeProcess(b.get(), &exit_code);
+    return exit_code;
+}
 
 // Sends a random file through B, and checks every byte of what arrives.
 void send_through_b(std::uint64_t bytes) {
@@ -307,35 +338,35 @@ TEST_CASE("What A cannot open or start is one line, and exit code 1") {
 
 TEST_CASE("B ends with one line and exit code 1 when nobody reads its output") {
     const ipc::test::temporary_folder folder;
-    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
     const std::wstring in = folder.file(L"in.bin");
     ipc::test::write_random_file(in, large);
-    const ipc::unique_handle input(CreateFileW(in.c_str(), GENERIC_READ, FILE_SHARE_READ,
-                                               &inheritable, OPEN_EXISTING, 0, nullptr));
     const std::wstring err = folder.file(L"err.txt");
-    const ipc::unique_handle error(CreateFileW(err.c_str(), GENERIC_WRITE, FILE_SHARE_READ,
-                                               &inheritable, CREATE_ALWAYS, 0, nullptr));
     ipc::unique_handle read_end;
     ipc::unique_handle write_end;
     REQUIRE(CreatePipe(read_end.put(), write_end.put(), &inheritable, 0));
     read_end.reset();
-    STARTUPINFOW startup{};
-    startup.cb = sizeof startup;
-    startup.dwFlags = STARTF_USESTDHANDLES;
-    startup.hStdInput = input.get();
-    startup.hStdOutput = write_end.get();
-    startup.hStdError = error.get();
-    PROCESS_INFORMATION started{};
-    std::wstring command = L'"' + process_b + L'"';
-    REQUIRE(CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
-                           &startup, &started));
-    CloseHandle(started.hThread);
-    const ipc::unique_handle b(started.hProcess);
-    REQUIRE(WaitForSingleObject(b.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
-    DWORD exit_code = 0;
-    GetExitCodeProcess(b.get(), &exit_code);
-    CHECK(exit_code == 1);
+    CHECK(run_b(open_file(in, GENERIC_READ).get(), write_end.get(), err) == 1);
     CHECK_THAT(ipc::test::read_file(err), StartsWith("B: WriteFile failed: ERROR_"));
+}
+
+TEST_CASE("B takes 0 bytes from a pipe for what they are, not for the end") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring name = L"\\\\.\\pipe\\ipc_demos.11." + ipc::test::unique_suffix();
+    // A message pipe: an empty write reaches the reader.
+    ipc::unique_handle server(CreateNamedPipeW(name.c_str(), PIPE_ACCESS_OUTBOUND,
+                                               PIPE_TYPE_MESSAGE, 1, 4096, 4096, 0, nullptr));
+    REQUIRE(server);
+    const ipc::unique_handle client(
+        CreateFileW(name.c_str(), GENERIC_READ, 0, &inheritable, OPEN_EXISTING, 0, nullptr));
+    REQUIRE(client);
+    DWORD written = 0;
+    REQUIRE(WriteFile(server.get(), "one", 3, &written, nullptr));
+    REQUIRE(WriteFile(server.get(), "", 0, &written, nullptr));
+    REQUIRE(WriteFile(server.get(), "two", 3, &written, nullptr));
+    server.reset();
+    const std::wstring out = folder.file(L"out.txt");
+    CHECK(run_b(client.get(), open_file(out, GENERIC_WRITE).get(), folder.file(L"err.txt")) == 0);
+    CHECK(ipc::test::read_file(out) == "ONETWO");
 }
 
 TEST_CASE("Wrong usage ends with exit code 2 and one line, and --help shows the options") {

@@ -20,12 +20,12 @@ const std::wstring feed_and_drain = program_path(L"snippets", L"feed_and_drain.e
 const std::wstring filter = program_path(L"11_child_filter", L"processB.exe");
 const std::wstring helper = program_path(L"tests", L"helper.exe");
 
-// A file that the snippet feeds to a program. It holds digits, so that the filter does not change it.
+// A file that the snippet feeds to a program. It holds digits and line ends, so that the filter does not change it.
 class input_file {
 public:
     explicit input_file(std::size_t bytes) : bytes_(bytes, '0') {
         for (std::size_t i = 0; i < bytes; i += 7) {
-            bytes_[i] = static_cast<char>('1' + i % 9);
+            bytes_[i] = i % 5 == 0 ? '\n' : static_cast<char>('1' + i % 9);
         }
         std::ofstream(std::filesystem::path(path()), std::ios::binary) << bytes_;
     }
