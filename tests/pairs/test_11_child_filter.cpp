@@ -356,9 +356,11 @@ TEST_CASE("B takes 0 bytes from a pipe for what they are, not for the end") {
     ipc::unique_handle server(CreateNamedPipeW(name.c_str(), PIPE_ACCESS_OUTBOUND,
                                                PIPE_TYPE_MESSAGE, 1, 4096, 4096, 0, nullptr));
     REQUIRE(server);
-    const ipc::unique_handle client(
-        CreateFileW(name.c_str(), GENERIC_READ, 0, &inheritable, OPEN_EXISTING, 0, nullptr));
+    const ipc::unique_handle client(CreateFileW(name.c_str(), GENERIC_READ | FILE_WRITE_ATTRIBUTES,
+                                                0, &inheritable, OPEN_EXISTING, 0, nullptr));
     REQUIRE(client);
+    DWORD read_mode = PIPE_READMODE_MESSAGE;
+    REQUIRE(SetNamedPipeHandleState(client.get(), &read_mode, nullptr, nullptr));
     DWORD written = 0;
     REQUIRE(WriteFile(server.get(), "one", 3, &written, nullptr));
     REQUIRE(WriteFile(server.get(), "", 0, &written, nullptr));
