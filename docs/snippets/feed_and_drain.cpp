@@ -91,14 +91,13 @@ public:
         for (ULONGLONG now = 0; reading_ && (now = GetTickCount64()) < end_tick;) {
             SleepEx(static_cast<DWORD>(end_tick - now), TRUE /* alertable: runs the routines */);
         }
-        const bool timed_out = reading_;
+        const DWORD error = reading_ ? WAIT_TIMEOUT : read_error_;
         stop_ = true;
         CancelIoEx(output_pipe_, nullptr); // requests: the calls may still succeed
         CancelIoEx(input_pipe_.get(), nullptr);
         while (reading_ || writing_) {
             SleepEx(INFINITE, TRUE); // until then the buffers belong to the kernel
         }
-        const DWORD error = timed_out ? WAIT_TIMEOUT : read_error_;
         if (error != ERROR_BROKEN_PIPE) { // the one end: every write end is closed
             throw std::system_error(static_cast<int>(error), std::system_category(), "ReadFileEx");
         }

@@ -61,10 +61,13 @@ struct named_event {
     ipc::unique_handle handle{CreateEventW(nullptr, TRUE, FALSE, name.c_str())};
 };
 
-SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+SECURITY_ATTRIBUTES inheritable_handle() {
+    return {sizeof(SECURITY_ATTRIBUTES), nullptr, TRUE};
+}
 
 // Opens a file to read, or creates it to write. B inherits the handle.
 ipc::unique_handle open_file(const std::wstring& path, DWORD access) {
+    SECURITY_ATTRIBUTES inheritable = inheritable_handle();
     ipc::unique_handle file(
         CreateFileW(path.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
                     access == GENERIC_READ ? OPEN_EXISTING : CREATE_ALWAYS, 0, nullptr));
@@ -343,6 +346,7 @@ TEST_CASE("B ends with one line and exit code 1 when nobody reads its output") {
     const std::wstring err = folder.file(L"err.txt");
     ipc::unique_handle read_end;
     ipc::unique_handle write_end;
+    SECURITY_ATTRIBUTES inheritable = inheritable_handle();
     REQUIRE(CreatePipe(read_end.put(), write_end.put(), &inheritable, 0));
     read_end.reset();
     CHECK(run_b(open_file(in, GENERIC_READ).get(), write_end.get(), err) == 1);
@@ -356,6 +360,7 @@ TEST_CASE("B takes 0 bytes from a pipe for what they are, not for the end") {
     ipc::unique_handle server(CreateNamedPipeW(name.c_str(), PIPE_ACCESS_OUTBOUND,
                                                PIPE_TYPE_MESSAGE, 1, 4096, 4096, 0, nullptr));
     REQUIRE(server);
+    SECURITY_ATTRIBUTES inheritable = inheritable_handle();
     const ipc::unique_handle client(CreateFileW(name.c_str(), GENERIC_READ | FILE_WRITE_ATTRIBUTES,
                                                 0, &inheritable, OPEN_EXISTING, 0, nullptr));
     REQUIRE(client);
