@@ -106,12 +106,14 @@ public:
 
 private:
     void begin_write() {
-        const auto size = static_cast<DWORD>(input_.size() < 65536 ? input_.size() : 65536);
-        writing_ = !stop_ && size != 0 &&
-                   WriteFileEx(input_pipe_.get(), input_.data(), size, &write_, end_write);
+        writing_ = false;
+        if (!stop_ && !input_.empty()) {
+            const auto size = static_cast<DWORD>(input_.size() < 65536 ? input_.size() : 65536);
+            writing_ = WriteFileEx(input_pipe_.get(), input_.data(), size, &write_, end_write) != 0;
+        }
         if (!writing_) {
             input_pipe_
-                .reset(); // the child sees the end, unless it was the child that has closed it
+                .reset(); // the child sees the end, unless the child has closed its input itself
         }
     }
     static void CALLBACK end_write(DWORD error, DWORD bytes, OVERLAPPED* write) {
