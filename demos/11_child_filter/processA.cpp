@@ -258,7 +258,9 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     ipc::print_line("A: {} bytes of output, {} bytes of errors", output_bytes.get(),
                     error_bytes.get());
-    if (has_ended(fed, end) && fed.get() == feed_result::program_closed_input) {
+    // Does not wait: A's own standard input may never end.
+    if (has_ended(fed, std::chrono::steady_clock::now()) &&
+        fed.get() == feed_result::program_closed_input) {
         ipc::print_line("A: the program did not read all of its input");
     }
     if (!ended) {

@@ -75,8 +75,10 @@ ipc::unique_handle open_file(const std::wstring& path, DWORD access) {
     return file;
 }
 
-// Runs B with these standard handles and returns its exit code. err is the file for its errors.
-DWORD run_b(HANDLE input, HANDLE output, const std::wstring& err) {
+// Runs B, or another program, with these standard handles and returns its exit code. err is the file for
+// its errors.
+DWORD run_b(HANDLE input, HANDLE output, const std::wstring& err,
+            std::wstring command = L'"' + process_b + L'"') {
     const ipc::unique_handle error = open_file(err, GENERIC_WRITE);
     STARTUPINFOW startup{};
     startup.cb = sizeof startup;
@@ -85,7 +87,6 @@ DWORD run_b(HANDLE input, HANDLE output, const std::wstring& err) {
     startup.hStdOutput = output;
     startup.hStdError = error.get();
     PROCESS_INFORMATION started{};
-    std::wstring command = L'"' + process_b + L'"';
     REQUIRE(CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
                            &startup, &started));
     CloseHandle(started.hThread);
@@ -182,6 +183,20 @@ TEST_CASE("A passes its own standard input on") {
     write_file(in, "one line\r\n");
     const ipc::test::result piped = run({L"cmd", L"/c", L"type", in, L"|", process_a});
     CHECK_THAT(piped.output, ContainsSubstring("A: | ONE LINE\n"));
+}
+
+TEST_CASE("A ends with the program, although its own standard input stays open") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring out = folder.file(L"out.txt");
+    ipc::unique_handle read_end;
+    ipc::unique_handle write_end; // open until the end: nobody writes
+    SECURITY_ATTRIBUTES inheritable = inheritable_handle();
+    REQUIRE(CreatePipe(read_end.put(), write_end.put(), &inheritable, 0));
+    const std::wstring command =
+        L'"' + process_a + L"\" --limit 0 cmd /c ver"; // it would wait forever
+    CHECK(run_b(read_end.get(), open_file(out, GENERIC_WRITE).get(), folder.file(L"err.txt"),
+                command) == 0);
+    CHECK_THAT(ipc::test::read_file(out), EndsWith("A: exit code 0\n"));
 }
 
 TEST_CASE("A child that ends without reading is no failure") {
