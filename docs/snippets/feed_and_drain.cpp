@@ -59,9 +59,12 @@ child_pipe create_child_pipe(DWORD our_access) {
         PIPE_TYPE_BYTE | PIPE_REJECT_REMOTE_CLIENTS, 1, 64 * 1024, 64 * 1024, 0, nullptr));
     check(pipe.ours.get() != INVALID_HANDLE_VALUE, "CreateNamedPipeW");
     SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
-    pipe.childs.reset(CreateFileW(
-        name.c_str(), our_access == PIPE_ACCESS_OUTBOUND ? GENERIC_READ : GENERIC_WRITE, 0,
-        &inheritable, OPEN_EXISTING, SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
+    // The same access as CreatePipe's ends have: some runtimes ask for the state of their pipe, or set it.
+    const DWORD childs_access = our_access == PIPE_ACCESS_OUTBOUND
+                                    ? GENERIC_READ | FILE_WRITE_ATTRIBUTES
+                                    : GENERIC_WRITE | FILE_READ_ATTRIBUTES;
+    pipe.childs.reset(CreateFileW(name.c_str(), childs_access, 0, &inheritable, OPEN_EXISTING,
+                                  SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
     check(pipe.childs.get() != INVALID_HANDLE_VALUE,
           "CreateFileW"); // 231: another program was faster
     return pipe;
@@ -85,21 +88,27 @@ public:
     // once. An exception that a routine throws (no memory) ends the process.
     std::string feed_and_drain(std::string_view input, DWORD limit_ms) {
         input_ = input;
-        const ULONGLONG end_tick = GetTickCount64() + limit_ms;
+        end_tick_ = GetTickCount64() + limit_ms;
         begin_write();
         begin_read();
-        for (ULONGLONG now = 0; reading_ && (now = GetTickCount64()) < end_tick;) {
-            SleepEx(static_cast<DWORD>(end_tick - now), TRUE /* alertable: runs the routines */);
+        for (ULONGLONG now = 0; reading_ && (now = GetTickCount64()) < end_tick_;) {
+            SleepEx(static_cast<DWORD>(end_tick_ - now), TRUE /* alertable: runs the routines */);
         }
         const DWORD error = reading_ ? WAIT_TIMEOUT : read_error_;
         stop_ = true;
         CancelIoEx(output_pipe_, nullptr); // requests: the calls may still succeed
-        CancelIoEx(input_pipe_.get(), nullptr);
+        if (writing_) {
+            CancelIoEx(input_pipe_.get(), nullptr);
+        }
         while (reading_ || writing_) {
             SleepEx(INFINITE, TRUE); // until then the buffers belong to the kernel
         }
         if (error != ERROR_BROKEN_PIPE) { // the one end: every write end is closed
             throw std::system_error(static_cast<int>(error), std::system_category(), "ReadFileEx");
+        }
+        if (write_error_ != ERROR_SUCCESS) { // the child took a part of the input for all of it
+            throw std::system_error(static_cast<int>(write_error_), std::system_category(),
+                                    "WriteFileEx");
         }
         return std::move(output_);
     }
@@ -107,23 +116,41 @@ public:
 private:
     void begin_write() {
         writing_ = false;
+        DWORD error = ERROR_SUCCESS;
         if (!stop_ && !input_.empty()) {
             const auto size = static_cast<DWORD>(input_.size() < 65536 ? input_.size() : 65536);
             writing_ = WriteFileEx(input_pipe_.get(), input_.data(), size, &write_, end_write) != 0;
+            error = writing_ ? ERROR_SUCCESS : GetLastError();
         }
         if (!writing_) {
-            input_pipe_
-                .reset(); // the child sees the end, unless the child has closed its input itself
+            end_input(error);
         }
     }
     static void CALLBACK end_write(DWORD error, DWORD bytes, OVERLAPPED* write) {
         auto& self = *static_cast<child_streams*>(write->hEvent);
-        self.input_.remove_prefix(error == ERROR_SUCCESS ? bytes : self.input_.size());
-        self.begin_write();
+        if (error == ERROR_SUCCESS) {
+            self.input_.remove_prefix(bytes);
+            self.begin_write();
+        } else {
+            self.writing_ = false;
+            self.end_input(error);
+        }
+    }
+    void end_input(DWORD error) {
+        // No failure: the child has closed its input or has ended, or feed_and_drain has cancelled.
+        if (error != ERROR_NO_DATA && error != ERROR_BROKEN_PIPE &&
+            error != ERROR_OPERATION_ABORTED) {
+            write_error_ = error;
+        }
+        input_pipe_.reset(); // the child sees the end
     }
     void begin_read() {
-        reading_ = !stop_ && ReadFileEx(output_pipe_, buffer_.data(), 65536, &read_, end_read);
-        read_error_ = reading_ ? ERROR_SUCCESS : GetLastError();
+        // SleepEx runs routines until none is left. A child that always has more to write could keep it from
+        // returning, so the limit is here, too.
+        const bool in_time = GetTickCount64() < end_tick_;
+        reading_ = in_time && !stop_ &&
+                   ReadFileEx(output_pipe_, buffer_.data(), 65536, &read_, end_read) != 0;
+        read_error_ = reading_ ? ERROR_SUCCESS : in_time ? GetLastError() : WAIT_TIMEOUT;
     }
     static void CALLBACK end_read(DWORD error, DWORD bytes, OVERLAPPED* read) {
         auto& self = *static_cast<child_streams*>(read->hEvent);
@@ -142,6 +169,8 @@ private:
     std::vector<char> buffer_ = std::vector<char>(65536);
     OVERLAPPED write_{};
     OVERLAPPED read_{};
+    ULONGLONG end_tick_ = 0;
+    DWORD write_error_ = ERROR_SUCCESS;
     DWORD read_error_ = ERROR_SUCCESS;
     bool writing_ = false;
     bool reading_ = false;
