@@ -112,7 +112,9 @@ public:
         }
         return std::move(output_);
     }
+    // ANCHOR_END: feed_and_drain
 
+    // ANCHOR: routines
 private:
     void begin_write() {
         writing_ = false;
@@ -176,7 +178,7 @@ private:
     bool reading_ = false;
     bool stop_ = false;
 };
-// ANCHOR_END: feed_and_drain
+// ANCHOR_END: routines
 
 // Starts the program with these standard handles, of which it inherits no other.
 unique_handle start(std::wstring command_line, HANDLE input, HANDLE output) {
