@@ -140,7 +140,7 @@ enum class feed_result { everything_written, program_closed_input };
 
 // Writes all of the input to the program, and closes the pipe. It is no failure if the program does
 // not want all of it: many programs read only the beginning, or nothing.
-feed_result feed_program(const ipc::unique_handle& input, const ipc::unique_handle& write_end) {
+feed_result feed_program(ipc::unique_handle input, ipc::unique_handle write_end) {
     std::vector<char> buffer(buffer_bytes);
     // ANCHOR: feed_program
     while (const DWORD size = read_some(input.get(), buffer)) {
@@ -179,13 +179,9 @@ std::uint64_t drain_program(const ipc::unique_handle& read_end, ipc::byte_sink& 
 // Runs feed_program on a thread of its own. The caller does not wait for it: the thread may be in a
 // read of A's own standard input, which no call ends for certain. The end of A ends it.
 std::future<feed_result> start_feeding(ipc::unique_handle input, ipc::unique_handle write_end) {
-    std::packaged_task<feed_result()> task(
-        [input = std::move(input), write_end = std::move(write_end)]() mutable {
-            const ipc::unique_handle pipe = std::move(write_end); // closed at the end: the program
-            return feed_program(input, pipe);                     // sees the end of its input
-        });
+    std::packaged_task<feed_result(ipc::unique_handle, ipc::unique_handle)> task(feed_program);
     std::future<feed_result> result = task.get_future();
-    std::thread(std::move(task)).detach();
+    std::thread(std::move(task), std::move(input), std::move(write_end)).detach();
     return result;
 }
 
