@@ -18,15 +18,18 @@
 
 #include <windows.h>
 
-#include <chrono>
+#include <process.h>
+
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
-#include <future>
+#include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -37,29 +40,49 @@ constexpr auto usage =
     "  --in FILE        the program's standard input (default: A's own standard input)\n"
     "  --out FILE       write the program's standard output to FILE, unchanged\n"
     "  --err FILE       the same for its standard error\n"
-    "  --limit SECONDS  for the outputs to end after the program has ended; 0: no limit (default "
-    "10)\n"
+    "  --limit SECONDS  for an output that is silent but open after the program has ended; 0: no "
+    "limit (default 10)\n"
     "  PROGRAM          what to run (default: processB.exe beside this program)";
-constexpr ipc::time_limit default_drain_limit{10'000};
+constexpr ipc::time_limit default_silence_limit{10'000};
 constexpr DWORD buffer_bytes = 64 * 1024;
 
-struct pipe_ends {
+// One output of the program.
+struct output_stream {
+    output_stream(const std::wstring& path, std::string prefix) : sink(path, std::move(prefix)) {}
+
     ipc::unique_handle read_end;
-    ipc::unique_handle write_end;
+    ipc::byte_sink sink;
+    std::uint64_t bytes = 0;                 // read so far
+    std::atomic<ULONGLONG> silent_since = 0; // when the read that waits has begun; 0: none waits
 };
 
-pipe_ends create_pipe() {
-    pipe_ends pipe;
-    if (!CreatePipe(pipe.read_end.put(), pipe.write_end.put(), nullptr, 0 /* default size */)) {
-        ipc::throw_last_error("CreatePipe");
-    }
-    return pipe;
-}
+// The program, and A's ends of its three pipes. The main thread and the threads of the pipes share it.
+struct child_program {
+    child_program(const std::wstring& out, const std::wstring& err)
+        : output(out, "A: | "), error(err, "A: ! ") {}
 
-void make_inheritable(const ipc::unique_handle& end) {
-    if (!SetHandleInformation(end.get(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {
-        ipc::throw_last_error("SetHandleInformation");
+    ipc::unique_handle process;
+    ipc::unique_handle input; // a write end
+    bool took_all_input = false;
+    output_stream output;
+    output_stream error;
+};
+
+// Opens --in FILE, or takes A's own standard input. It stays open until A ends.
+HANDLE open_input(const std::wstring& path) {
+    if (path.empty()) {
+        return GetStdHandle(STD_INPUT_HANDLE);
     }
+    const HANDLE file = CreateFileW(path.c_str(),
+                                    GENERIC_READ,    // desired access
+                                    FILE_SHARE_READ, // others may read it, but not change it
+                                    nullptr,         // not inheritable
+                                    OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, // read ahead
+                                    nullptr);                                 // no template
+    if (file == INVALID_HANDLE_VALUE) {
+        ipc::throw_last_error("CreateFileW");
+    }
+    return file;
 }
 
 // Creates a job object that terminates its processes when its last handle is closed. A holds the only
@@ -94,10 +117,10 @@ ipc::unique_handle start_program(std::wstring command, HANDLE input, HANDLE outp
     const ipc::scope_exit delete_list([&] { DeleteProcThreadAttributeList(attributes); });
     STARTUPINFOEXW startup{};
     startup.StartupInfo.cb = sizeof startup;
-    PROCESS_INFORMATION child{};
-    // ANCHOR: start_program
-    HANDLE inherited[] = {input, output, error}; // both arrays must live until CreateProcessW
-    HANDLE jobs[] = {job};                       // has returned
+    // ANCHOR: attributes
+    // Neither array is copied: both must live until CreateProcessW has returned.
+    HANDLE inherited[] = {input, output, error};
+    HANDLE jobs[] = {job};
     if (!UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, inherited,
                                    sizeof inherited, nullptr, nullptr) ||
         !UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_JOB_LIST, jobs, sizeof jobs,
@@ -109,100 +132,143 @@ ipc::unique_handle start_program(std::wstring command, HANDLE input, HANDLE outp
     startup.StartupInfo.hStdInput = input;
     startup.StartupInfo.hStdOutput = output;
     startup.StartupInfo.hStdError = error;
-    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE /* inherit the list */,
-                        EXTENDED_STARTUPINFO_PRESENT, nullptr, nullptr, &startup.StartupInfo,
-                        &child)) {
+    // ANCHOR_END: attributes
+    PROCESS_INFORMATION child{};
+    if (!CreateProcessW(nullptr,          // the program is the first word of the command line
+                        command.data(),   // writable: CreateProcessW may change it
+                        nullptr, nullptr, // default security of the process and of its thread
+                        TRUE,             // inherit handles: those of the list
+                        EXTENDED_STARTUPINFO_PRESENT, nullptr,
+                        nullptr, // environment and current folder of A
+                        &startup.StartupInfo, &child)) {
         ipc::throw_last_error("CreateProcessW");
     }
-    // ANCHOR_END: start_program
     CloseHandle(child.hThread);
     return ipc::unique_handle(child.hProcess);
 }
 
-// Opens --in FILE, or takes A's own standard input.
-ipc::unique_handle open_input(const std::wstring& path) {
-    ipc::unique_handle input;
-    if (!path.empty()) {
-        input.reset(CreateFileW(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
-                                FILE_FLAG_SEQUENTIAL_SCAN, nullptr));
-        if (!input) {
-            ipc::throw_last_error("CreateFileW");
-        }
-    } else if (!DuplicateHandle(GetCurrentProcess(), GetStdHandle(STD_INPUT_HANDLE),
-                                GetCurrentProcess(), input.put(), 0, FALSE /* not inheritable */,
-                                DUPLICATE_SAME_ACCESS)) {
-        ipc::throw_last_error("DuplicateHandle");
+struct pipe_ends {
+    ipc::unique_handle read_end;
+    ipc::unique_handle write_end;
+};
+
+pipe_ends create_pipe() {
+    pipe_ends pipe;
+    if (!CreatePipe(pipe.read_end.put(), pipe.write_end.put(), nullptr, 0 /* default size */)) {
+        ipc::throw_last_error("CreatePipe");
     }
-    return input;
+    return pipe;
 }
 
-enum class feed_result { everything_written, program_closed_input };
+void make_inheritable(const ipc::unique_handle& end) {
+    if (!SetHandleInformation(end.get(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {
+        ipc::throw_last_error("SetHandleInformation");
+    }
+}
 
-// Writes all of the input to the program, and closes the pipe. It is no failure if the program does
-// not want all of it: many programs read only the beginning, or nothing.
-feed_result feed_program(ipc::unique_handle input, ipc::unique_handle write_end) {
+// Starts the program in the job, with a pipe as each of its standard handles.
+void start_child(child_program& child, const std::wstring& command, HANDLE job) {
+    pipe_ends input = create_pipe();
+    pipe_ends output = create_pipe();
+    pipe_ends error = create_pipe();
+    make_inheritable(input.read_end);
+    make_inheritable(output.write_end);
+    make_inheritable(error.write_end);
+    child.process = start_program(command, input.read_end.get(), output.write_end.get(),
+                                  error.write_end.get(), job);
+    input.read_end.reset();   // or a write would not fail when the program has closed its input
+    output.write_end.reset(); // or the reads would wait forever for A's own write ends
+    error.write_end.reset();
+    child.input = std::move(input.write_end);
+    child.output.read_end = std::move(output.read_end);
+    child.error.read_end = std::move(error.read_end);
+}
+
+// Writes all of the input to the program and closes the pipe. It is no failure if the program does not
+// want all of it: many programs read only the beginning, or nothing.
+void feed_program(HANDLE input, child_program& child) {
     std::vector<char> buffer(buffer_bytes);
     // ANCHOR: feed_program
-    while (const DWORD size = read_some(input.get(), buffer)) {
+    while (const DWORD size = read_some(input, buffer)) {
         DWORD written = 0; // equals size: a blocking byte pipe takes all bytes or fails
-        if (!WriteFile(write_end.get(), buffer.data(), size, &written, nullptr)) {
+        if (!WriteFile(child.input.get(), buffer.data(), size, &written, nullptr)) {
             const DWORD error = GetLastError();
             if (error == ERROR_NO_DATA || error == ERROR_BROKEN_PIPE) {
-                return feed_result::program_closed_input; // or the program has ended
+                return; // the program has closed its input, or has ended
             }
             ipc::throw_error("WriteFile", error);
         }
     }
-    return feed_result::everything_written;
+    child.took_all_input = true;
+    child.input.reset(); // the program sees the end of its input
     // ANCHOR_END: feed_program
 }
 
-// Passes everything that the program writes to the sink and returns the number of bytes.
-std::uint64_t drain_program(const ipc::unique_handle& read_end, ipc::byte_sink& sink) {
+// Passes everything that the program writes to the sink.
+void drain_program(output_stream& output) {
     std::vector<char> buffer(buffer_bytes);
-    std::uint64_t total = 0;
     for (;;) {
+        output.silent_since = GetTickCount64();
         DWORD received = 0;
-        if (!ReadFile(read_end.get(), buffer.data(), buffer_bytes, &received, nullptr)) {
+        if (!ReadFile(output.read_end.get(), buffer.data(), buffer_bytes, &received, nullptr)) {
             if (GetLastError() == ERROR_BROKEN_PIPE) {
                 break; // every write end is closed
             }
             ipc::throw_last_error("ReadFile");
         }
-        sink.write(std::string_view(buffer.data(), received));
-        total += received;
+        output.silent_since = 0; // the sink can be slow: A's own output has its own reader
+        output.sink.write(std::string_view(buffer.data(), received));
+        output.bytes += received;
     }
-    sink.finish();
-    return total;
+    output.silent_since = 0;
+    output.sink.finish();
 }
 
-// Runs feed_program on a thread of its own. The caller does not wait for it: the thread may be in a
-// read of A's own standard input, which no call ends for certain. The end of A ends it.
-std::future<feed_result> start_feeding(ipc::unique_handle input, ipc::unique_handle write_end) {
-    std::packaged_task<feed_result(ipc::unique_handle, ipc::unique_handle)> task(feed_program);
-    std::future<feed_result> result = task.get_future();
-    std::thread(std::move(task), std::move(input), std::move(write_end)).detach();
-    return result;
+using thread_work = std::function<void()>;
+
+// If the work fails, A ends at once, and the job ends the program: it must not take half of the input for
+// all of it.
+unsigned __stdcall run_work(void* work) {
+    try {
+        const std::unique_ptr<thread_work> owner(static_cast<thread_work*>(work));
+        (*owner)();
+        return 0;
+    } catch (...) {
+        std::_Exit(ipc::report_exception("A"));
+    }
 }
 
-// Runs drain_program on a thread of its own. If the sink fails, nobody reads the output any more, and
-// the program could wait forever: the job ends.
-std::future<std::uint64_t> start_draining(ipc::unique_handle read_end, ipc::byte_sink& sink,
-                                          HANDLE job) {
-    return std::async(std::launch::async, [read_end = std::move(read_end), &sink, job] {
-        try {
-            return drain_program(read_end, sink);
-        } catch (...) {
-            TerminateJobObject(job, 1);
-            throw;
+// Runs the work on a thread. Not std::jthread, whose destructor waits: the thread can be in a read that no
+// call ends. The end of A ends it.
+ipc::unique_handle start_thread(thread_work work) {
+    auto owner = std::make_unique<thread_work>(std::move(work));
+    const uintptr_t thread = _beginthreadex(nullptr, 0 /* default stack */, run_work, owner.get(),
+                                            0 /* runs at once */, nullptr);
+    if (thread == 0) {
+        ipc::throw_last_error("_beginthreadex");
+    }
+    static_cast<void>(owner.release()); // run_work has it
+    return ipc::unique_handle(reinterpret_cast<HANDLE>(thread));
+}
+
+// Returns whether the thread has ended within the limit.
+bool has_ended(const ipc::unique_handle& thread, DWORD limit_ms) {
+    const DWORD waited = WaitForSingleObject(thread.get(), limit_ms);
+    if (waited == WAIT_FAILED) {
+        ipc::throw_last_error("WaitForSingleObject");
+    }
+    return waited == WAIT_OBJECT_0;
+}
+
+// Waits for the end of the output. Returns false if the output has been silent for the limit.
+bool has_ended(const ipc::unique_handle& thread, const output_stream& output, DWORD limit_ms) {
+    while (!has_ended(thread, limit_ms)) {
+        const ULONGLONG silent_since = output.silent_since;
+        if (silent_since != 0 && GetTickCount64() - silent_since >= limit_ms) {
+            return false;
         }
-    });
-}
-
-// Returns whether the thread has ended before the given time.
-template <class T>
-bool has_ended(const std::future<T>& thread, std::chrono::steady_clock::time_point end) {
-    return thread.wait_until(end) == std::future_status::ready;
+    }
+    return true;
 }
 
 } // namespace
@@ -211,58 +277,46 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring in;
     std::wstring out;
     std::wstring err;
-    ipc::time_limit drain_limit = default_drain_limit;
+    ipc::time_limit limit = default_silence_limit;
     std::vector<std::wstring> program;
-    ipc::parse_arguments(
-        argc, argv, usage,
-        {{L"--in", &in}, {L"--out", &out}, {L"--err", &err}, {L"--limit", &drain_limit}}, &program);
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--in", &in}, {L"--out", &out}, {L"--err", &err}, {L"--limit", &limit}},
+                         &program);
     if (program.empty()) {
         program = {ipc::beside_this_program(L"processB.exe").wstring()};
     }
-    ipc::unique_handle source = open_input(in);
-    ipc::byte_sink output_sink(out, "A: | ");
-    ipc::byte_sink error_sink(err, "A: ! ");
-    pipe_ends input = create_pipe();
-    pipe_ends output = create_pipe();
-    pipe_ends error = create_pipe();
-    make_inheritable(input.read_end);
-    make_inheritable(output.write_end);
-    make_inheritable(error.write_end);
+    const HANDLE input = open_input(in);
+    const auto child = std::make_shared<child_program>(out, err);
     ipc::print_line("A: running {}", std::filesystem::path(program[0]).filename().wstring());
-
     const ipc::unique_handle job = create_job();
-    const ipc::unique_handle child =
-        start_program(ipc::command_line(program), input.read_end.get(), output.write_end.get(),
-                      error.write_end.get(), job.get());
-    input.read_end.reset();   // or a write would not fail when the program has closed its input
-    output.write_end.reset(); // or the reads would wait forever for A's own write ends
-    error.write_end.reset();
+    start_child(*child, ipc::command_line(program), job.get());
 
     // ANCHOR: three_threads
-    auto fed = start_feeding(std::move(source), std::move(input.write_end));
-    auto output_bytes = start_draining(std::move(output.read_end), output_sink, job.get());
-    auto error_bytes = start_draining(std::move(error.read_end), error_sink, job.get());
-    const DWORD exit_code = ipc::wait_for_exit(child.get(), INFINITE); // Ctrl+C ends A and the job
+    const auto feeder = start_thread([=] { feed_program(input, *child); });
+    const auto output_drainer = start_thread([=] { drain_program(child->output); });
+    const auto error_drainer = start_thread([=] { drain_program(child->error); });
+    // INFINITE: a program may work for hours. Ctrl+C ends A, and the job ends the program.
+    const DWORD exit_code = ipc::wait_for_exit(child->process.get(), INFINITE);
     // ANCHOR_END: three_threads
 
     // A process that the program has started may have inherited the pipes, and may go on.
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(drain_limit.ms);
-    const bool ended = has_ended(output_bytes, end) && has_ended(error_bytes, end) &&
-                       (in.empty() || has_ended(fed, end));
-    if (!ended) {
-        TerminateJobObject(job.get(), 1); // the last handles of the pipes are closed now
-    }
-    ipc::print_line("A: {} bytes of output, {} bytes of errors", output_bytes.get(),
-                    error_bytes.get());
-    // Does not wait: A's own standard input may never end.
-    if (has_ended(fed, std::chrono::steady_clock::now()) &&
-        fed.get() == feed_result::program_closed_input) {
-        ipc::print_line("A: the program did not read all of its input");
-    }
-    if (!ended) {
+    const auto pipes_have_ended = [&] {
+        return has_ended(output_drainer, child->output, limit.ms) &&
+               has_ended(error_drainer, child->error, limit.ms) &&
+               (in.empty() || has_ended(feeder, limit.ms)); // A's own standard input may never end
+    };
+    if (!pipes_have_ended()) {
+        TerminateJobObject(job.get(),
+                           1); // closes the pipes, unless a process outside the job has them
         throw std::runtime_error(
-            "the program has ended, but a process that it started has kept its "
-            "standard handles beyond the limit, and was terminated");
+            pipes_have_ended() ? "a process that the program started kept its standard handles "
+                                 "beyond the limit, and was terminated"
+                               : "a process outside the job keeps the program's standard handles");
+    }
+    ipc::print_line("A: {} bytes of output, {} bytes of errors", child->output.bytes,
+                    child->error.bytes);
+    if (!in.empty() && !child->took_all_input) { // else the feeding thread may still run
+        ipc::print_line("A: the program did not read all of its input");
     }
     ipc::print_line("A: exit code {}", ipc::exit_code_text(exit_code));
     return static_cast<int>(exit_code);

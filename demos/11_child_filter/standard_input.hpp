@@ -10,15 +10,18 @@
 
 // Reads some bytes, waiting for the first, and returns how many: 0 at the end.
 inline DWORD read_some(HANDLE input, std::span<char> buffer) {
-    // ANCHOR: read_some
     for (;;) {
         DWORD received = 0;
         if (!ReadFile(input, buffer.data(), static_cast<DWORD>(buffer.size()), &received,
                       nullptr)) {
-            if (GetLastError() == ERROR_BROKEN_PIPE) {
+            const DWORD error = GetLastError();
+            if (error == ERROR_MORE_DATA) {
+                return received; // the beginning of a long message: the next read goes on
+            }
+            if (error == ERROR_BROKEN_PIPE) {
                 return 0; // a pipe ends with this error
             }
-            ipc::throw_last_error("ReadFile");
+            ipc::throw_error("ReadFile", error);
         }
         if (received != 0 || GetFileType(input) != FILE_TYPE_PIPE) {
             return received; // a file or a console ends with 0 bytes
@@ -29,5 +32,4 @@ inline DWORD read_some(HANDLE input, std::span<char> buffer) {
             return 0;
         }
     }
-    // ANCHOR_END: read_some
 }

@@ -66,7 +66,7 @@ child_pipe create_child_pipe(DWORD our_access) {
     pipe.childs.reset(CreateFileW(name.c_str(), childs_access, 0, &inheritable, OPEN_EXISTING,
                                   SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
     check(pipe.childs.get() != INVALID_HANDLE_VALUE,
-          "CreateFileW"); // 231: another program was faster
+          "CreateFileW"); // ERROR_PIPE_BUSY: another program was faster
     return pipe;
 }
 // ANCHOR_END: create_child_pipe

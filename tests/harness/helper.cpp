@@ -151,6 +151,18 @@ int write_errors(const arguments& args) {
     return long_line(args);
 }
 
+// Gives its standard output to the process with this id and ends. No job of the helper ends that process.
+int give_output_away(const arguments& args) {
+    const ipc::unique_handle process(
+        OpenProcess(PROCESS_DUP_HANDLE, FALSE, static_cast<DWORD>(std::stoul(args.at(0)))));
+    HANDLE given = nullptr;
+    if (!process || !DuplicateHandle(GetCurrentProcess(), GetStdHandle(STD_OUTPUT_HANDLE),
+                                     process.get(), &given, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
+        ipc::throw_last_error("DuplicateHandle");
+    }
+    return 0;
+}
+
 // Closes its standard output and error, so that their reader sees the end. Then waits for an event
 // and ends with exit code 5.
 int close_output(const arguments& args) {
@@ -357,6 +369,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"close-input", close_input},
         {L"write-first", write_first},
         {L"write-errors", write_errors},
+        {L"give-output-away", give_output_away},
         {L"close-output", close_output},
         {L"crash", crash},
         {L"grandchild", grandchild},

@@ -65,8 +65,13 @@ ipc::unique_handle start_program(std::wstring command, HANDLE input, HANDLE outp
 void feed_program(ipc::byte_source& source, ipc::unique_handle write_end) {
     char buffer[4096];
     for (DWORD size = source.read(buffer); size != 0; size = source.read(buffer)) {
-        if (!WriteFile(write_end.get(), buffer, size, &size, nullptr)) {
-            return;
+        DWORD written = 0;
+        if (!WriteFile(write_end.get(), buffer, size, &written, nullptr)) {
+            const DWORD error = GetLastError();
+            if (error == ERROR_NO_DATA || error == ERROR_BROKEN_PIPE) {
+                return;
+            }
+            ipc::throw_error("WriteFile", error);
         }
     }
 }
