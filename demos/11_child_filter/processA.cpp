@@ -306,8 +306,8 @@ int wmain(int argc, wchar_t* argv[]) try {
                (in.empty() || has_ended(feeder, limit.ms)); // A's own standard input may never end
     };
     if (!pipes_have_ended()) {
-        TerminateJobObject(job.get(),
-                           1); // closes the pipes, unless a process outside the job has them
+        // Closes the pipes, unless a process outside the job has them, too.
+        TerminateJobObject(job.get(), 1 /* exit code */);
         throw std::runtime_error(
             pipes_have_ended() ? "a process that the program started kept its standard handles "
                                  "beyond the limit, and was terminated"
