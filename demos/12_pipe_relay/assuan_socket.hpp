@@ -1,0 +1,126 @@
+#pragma once
+
+// The other kind of server: GnuPG on Windows listens on a TCP port of this computer. A "socket file"
+// holds the port in decimal, a line feed and 16 bytes, the nonce. Who can read the file may connect:
+// the client sends the nonce first, and the server closes the connection if it is wrong.
+
+#include "common/error.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+
+#include <windows.h>
+#include <winsock2.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+constexpr auto refused_nonce =
+    "the server has closed the connection without an answer: it does not "
+    "accept the nonce of the socket file";
+
+struct assuan_address {
+    unsigned short port = 0;
+    std::string nonce;
+};
+
+// Throws std::runtime_error if the content is not that of a socket file.
+inline assuan_address parse_socket_file(std::string_view content) {
+    constexpr std::size_t nonce_bytes = 16;
+    constexpr unsigned long highest_port = 65535;
+    const std::size_t line_end = content.find('\n');
+    const std::string digits(content.substr(0, line_end));
+    if (line_end == std::string_view::npos || digits.empty() || digits.size() > 5 ||
+        digits.find_first_not_of("0123456789") != std::string::npos) {
+        throw std::runtime_error("the socket file does not begin with a port and a line feed");
+    }
+    const unsigned long port = std::stoul(digits);
+    if (port == 0 || port > highest_port) {
+        throw std::runtime_error("the socket file holds no port from 1 to 65535: " + digits);
+    }
+    if (content.size() - line_end - 1 != nonce_bytes) {
+        throw std::runtime_error("the socket file does not hold a nonce of 16 bytes");
+    }
+    return {static_cast<unsigned short>(port), std::string(content.substr(line_end + 1))};
+}
+
+inline assuan_address read_socket_file(const std::wstring& path) {
+    const ipc::unique_handle file(CreateFileW(path.c_str(), GENERIC_READ,
+                                              FILE_SHARE_READ | FILE_SHARE_WRITE, nullptr,
+                                              OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr));
+    if (!file) {
+        ipc::throw_last_error("CreateFileW");
+    }
+    std::array<char, 64> content{}; // longer than any that is correct
+    DWORD size = 0;
+    if (!ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size, nullptr)) {
+        ipc::throw_last_error("ReadFile");
+    }
+    return parse_socket_file({content.data(), size});
+}
+
+[[noreturn]] inline void throw_socket_error(const char* call) {
+    ipc::throw_error(call, static_cast<DWORD>(WSAGetLastError()));
+}
+
+// Waits a moment for the server to refuse the nonce, so that it gets nothing else. A server that
+// accepts it says something at once, or waits for the client's first request.
+inline void check_for_refusal(SOCKET server) {
+    constexpr long refusal_us = 300'000;
+    fd_set readable{};
+    readable.fd_count = 1;
+    readable.fd_array[0] = server;
+    timeval limit{0, refusal_us};
+    const int ready = select(0 /* ignored */, &readable, nullptr, nullptr, &limit);
+    if (ready == SOCKET_ERROR) {
+        throw_socket_error("select");
+    }
+    char first = 0;
+    if (ready == 1 && recv(server, &first, 1, MSG_PEEK) <= 0) {
+        throw std::runtime_error(refused_nonce);
+    }
+}
+
+// Returns a socket that ReadFile and WriteFile accept as they accept a pipe. The end of the process
+// closes it.
+inline HANDLE connect_to_assuan_server(const std::wstring& path) {
+    const assuan_address address = read_socket_file(path);
+    WSADATA data{};
+    if (const int error = WSAStartup(MAKEWORD(2, 2), &data)) {
+        ipc::throw_error("WSAStartup", static_cast<DWORD>(error));
+    }
+    // ANCHOR: connect_to_assuan_server
+    const SOCKET server = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
+                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    if (server == INVALID_SOCKET) {
+        throw_socket_error("WSASocketW");
+    }
+    sockaddr_in target{};
+    target.sin_family = AF_INET;
+    target.sin_port = htons(address.port);
+    target.sin_addr.s_addr = htonl(INADDR_LOOPBACK); // 127.0.0.1
+    if (connect(server, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
+        throw_socket_error("connect");
+    }
+    const int length = static_cast<int>(address.nonce.size());
+    if (send(server, address.nonce.data(), length, 0) != length) {
+        throw_socket_error("send");
+    }
+    // ANCHOR_END: connect_to_assuan_server
+    check_for_refusal(server);
+    return reinterpret_cast<HANDLE>(server);
+}
+
+// Tells the server that nothing follows. It can still answer.
+inline void end_sending(HANDLE server) {
+    shutdown(reinterpret_cast<SOCKET>(server), SD_SEND);
+}
+
+// Whether this error of a read or write on a socket means that the connection is gone.
+inline bool is_closed_socket(DWORD error) {
+    return error == ERROR_NETNAME_DELETED || error == ERROR_CONNECTION_ABORTED ||
+           error == WSAECONNRESET || error == WSAECONNABORTED;
+}

@@ -1,0 +1,736 @@
+#include "common/error.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/process.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+#include "tests/harness/launcher.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include <windows.h>
+#include <winsock2.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using Catch::Matchers::ContainsSubstring;
+using ipc::test::program_path;
+using ipc::test::run;
+
+namespace {
+
+const std::wstring process_a = program_path(L"12_pipe_relay", L"processA.exe");
+const std::wstring process_b = program_path(L"12_pipe_relay", L"processB.exe");
+constexpr DWORD limit_ms = ipc::test::default_limit_ms;
+
+SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+
+std::wstring new_pipe_name() {
+    return L"\\\\.\\pipe\\ipc_demos.12." + ipc::test::unique_suffix();
+}
+
+std::string random_bytes(std::size_t size, unsigned seed = 12) {
+    std::mt19937 random(seed);
+    std::string bytes(size, '\0');
+    std::ranges::generate(bytes, [&] { return static_cast<char>(random() & 0xFF); });
+    return bytes;
+}
+
+// A pipe server that does what a test needs. Each call has a limit.
+class server {
+public:
+    explicit server(const std::wstring& name, DWORD type = PIPE_TYPE_BYTE,
+                    DWORD access = PIPE_ACCESS_DUPLEX, DWORD instances = 1, DWORD bytes = 4096)
+        : pipe_(CreateNamedPipeW(name.c_str(), access | FILE_FLAG_OVERLAPPED,
+                                 type | (type == PIPE_TYPE_MESSAGE ? PIPE_READMODE_MESSAGE : 0),
+                                 instances, bytes, bytes, 0, nullptr)) {
+        REQUIRE(pipe_);
+    }
+
+    void accept() {
+        ipc::overlapped_call call(pipe_.get());
+        const BOOL done = ConnectNamedPipe(pipe_.get(), call.get());
+        const DWORD error = call.wait(done, limit_ms).error;
+        REQUIRE((error == ERROR_SUCCESS || error == ERROR_PIPE_CONNECTED));
+    }
+
+    // Reads one part or message: nothing at the end.
+    std::optional<std::string> read_part(DWORD most = 65536) {
+        std::string bytes(most, '\0');
+        ipc::overlapped_call call(pipe_.get());
+        const BOOL done = ReadFile(pipe_.get(), bytes.data(), most, nullptr, call.get());
+        const auto [error, size] = call.wait(done, limit_ms);
+        if (error != ERROR_SUCCESS && error != ERROR_MORE_DATA) {
+            last_error = error;
+            return std::nullopt;
+        }
+        bytes.resize(size);
+        return bytes;
+    }
+
+    // Reads until this many bytes have come, or the end.
+    std::string read(std::size_t size) {
+        std::string bytes;
+        while (bytes.size() < size) {
+            const auto part = read_part();
+            if (!part) {
+                break;
+            }
+            bytes += *part;
+        }
+        return bytes;
+    }
+
+    std::string read_to_end() { return read(SIZE_MAX); }
+
+    bool write(std::string_view bytes) {
+        ipc::overlapped_call call(pipe_.get());
+        const BOOL done = WriteFile(pipe_.get(), bytes.data(), static_cast<DWORD>(bytes.size()),
+                                    nullptr, call.get());
+        last_error = call.wait(done, limit_ms).error;
+        return last_error == ERROR_SUCCESS;
+    }
+
+    void disconnect() { DisconnectNamedPipe(pipe_.get()); }
+    void close() { pipe_.reset(); }
+
+    DWORD last_error = ERROR_SUCCESS;
+
+private:
+    ipc::unique_handle pipe_;
+};
+
+struct pipe_ends {
+    ipc::unique_handle read_end;
+    ipc::unique_handle write_end;
+};
+
+pipe_ends create_pipe() {
+    pipe_ends pipe;
+    REQUIRE(CreatePipe(pipe.read_end.put(), pipe.write_end.put(), nullptr, 0));
+    return pipe;
+}
+
+void make_inheritable(const ipc::unique_handle& handle) {
+    REQUIRE(SetHandleInformation(handle.get(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT));
+}
+
+ipc::unique_handle open_file(const std::wstring& path, DWORD access) {
+    ipc::unique_handle file(
+        CreateFileW(path.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
+                    access == GENERIC_READ ? OPEN_EXISTING : CREATE_ALWAYS, 0, nullptr));
+    REQUIRE(file);
+    return file;
+}
+
+void write_file(const std::wstring& path, std::string_view bytes) {
+    std::ofstream(std::filesystem::path(path), std::ios::binary) << bytes;
+}
+
+// A running relay whose standard streams the test holds. A given handle takes the place of the pipe.
+class relay {
+public:
+    explicit relay(std::vector<std::wstring> arguments, HANDLE own_input = nullptr,
+                   HANDLE own_output = nullptr) {
+        pipe_ends in = create_pipe();
+        pipe_ends out = create_pipe();
+        pipe_ends err = create_pipe();
+        make_inheritable(in.read_end);
+        make_inheritable(out.write_end);
+        make_inheritable(err.write_end);
+        arguments.insert(arguments.begin(), process_a);
+        std::wstring command = ipc::command_line(arguments);
+        STARTUPINFOW startup{};
+        startup.cb = sizeof startup;
+        startup.dwFlags = STARTF_USESTDHANDLES;
+        startup.hStdInput = own_input != nullptr ? own_input : in.read_end.get();
+        startup.hStdOutput = own_output != nullptr ? own_output : out.write_end.get();
+        startup.hStdError = err.write_end.get();
+        PROCESS_INFORMATION started{};
+        REQUIRE(CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, CREATE_SUSPENDED,
+                               nullptr, nullptr, &startup, &started));
+        process_.reset(started.hProcess);
+        AssignProcessToJobObject(job_.handle(), started.hProcess);
+        ResumeThread(started.hThread);
+        CloseHandle(started.hThread);
+        input = std::move(in.write_end);
+        output = std::move(out.read_end);
+        error_thread_ = std::jthread([this, end = std::move(err.read_end)] {
+            char bytes[256];
+            DWORD size = 0;
+            while (ReadFile(end.get(), bytes, sizeof bytes, &size, nullptr)) {
+                errors_.append(bytes, size);
+            }
+        });
+    }
+    ~relay() { job_.terminate(); }
+    relay(const relay&) = delete;
+    relay& operator=(const relay&) = delete;
+
+    bool write(std::string_view bytes) const {
+        DWORD written = 0;
+        return WriteFile(input.get(), bytes.data(), static_cast<DWORD>(bytes.size()), &written,
+                         nullptr) != FALSE;
+    }
+
+    // Reads this many bytes of its output, or to the end.
+    std::string read(std::size_t most) const {
+        std::string bytes(most, '\0');
+        std::size_t used = 0;
+        DWORD size = 0;
+        while (used < most && ReadFile(output.get(), bytes.data() + used,
+                                       static_cast<DWORD>(most - used), &size, nullptr)) {
+            used += size;
+        }
+        bytes.resize(used);
+        return bytes;
+    }
+
+    bool has_ended(DWORD wait_ms) const {
+        return WaitForSingleObject(process_.get(), wait_ms) == WAIT_OBJECT_0;
+    }
+
+    // Returns its exit code, or 999 if it goes on.
+    DWORD exit_code() {
+        DWORD code = 999;
+        if (has_ended(limit_ms)) {
+            GetExitCodeProcess(process_.get(), &code);
+        } else {
+            job_.terminate();
+        }
+        error_thread_ = {}; // has read everything now
+        return code;
+    }
+
+    // What it has printed on standard error; after exit_code().
+    const std::string& errors() const { return errors_; }
+
+    void kill() const { TerminateProcess(process_.get(), 77); }
+    HANDLE process() const { return process_.get(); }
+
+    ipc::unique_handle input;  // the test's end of the standard input
+    ipc::unique_handle output; // and of the standard output
+
+private:
+    ipc::test::job job_;
+    ipc::unique_handle process_;
+    std::string errors_;
+    std::jthread error_thread_;
+};
+
+// Runs the relay with an empty input, and expects one line on standard error and this exit code.
+void expect_refusal(std::vector<std::wstring> arguments, const std::string& reason,
+                    DWORD exit_code = 1) {
+    relay refused(std::move(arguments));
+    CHECK(refused.exit_code() == exit_code);
+    CHECK_THAT(refused.errors(), ContainsSubstring(reason));
+    CHECK(ipc::test::lines_of(refused.errors()).size() == 1);
+    CHECK(refused.read(1).empty());
+}
+
+// Sends a file through B and back, both ways at once.
+void send_both_ways(std::uint64_t bytes) {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    const std::wstring out = folder.file(L"out.bin");
+    ipc::test::write_random_file(in, bytes);
+    const std::wstring name = new_pipe_name();
+    ipc::test::program b({process_b, L"--message", name});
+    REQUIRE(b.wait_for_output("B: waiting"));
+    relay a({L"-s", name}, open_file(in, GENERIC_READ).get(), open_file(out, GENERIC_WRITE).get());
+    std::uint64_t memory = 0;
+    while (!a.has_ended(100)) {
+        memory = std::max(memory, ipc::test::memory_bytes(a.process()));
+    }
+    CHECK(a.exit_code() == 0);
+    CHECK(ipc::test::same_content(in, out));
+    CHECK(memory < 20 << 20);
+    REQUIRE(b.wait());
+    CHECK(b.exit_code() == 0);
+}
+
+} // namespace
+
+TEST_CASE("20 MB go both ways at once, byte for byte, in little memory") {
+    send_both_ways(20'000'000);
+}
+
+TEST_CASE("1 GB goes both ways at once, byte for byte, in little memory", "[.large]") {
+    send_both_ways(1'000'000'000);
+}
+
+TEST_CASE("Input and output do not wait for each other") {
+    for (const DWORD type : {PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE}) {
+        const std::wstring name = new_pipe_name();
+        server peer(name, type);
+        relay a({name});
+        peer.accept();
+        REQUIRE(peer.write("the server speaks first")); // while the relay waits for input
+        CHECK(a.read(23) == "the server speaks first");
+        REQUIRE(a.write("and then the client")); // while the relay waits for the server
+        CHECK(peer.read(19) == "and then the client");
+        const std::string large = random_bytes(1'000'000);
+        {
+            const std::jthread sender([&] { peer.write(large); }); // nobody reads the output yet
+            REQUIRE(a.write("still"));
+            CHECK(peer.read(5) == "still");
+            CHECK(a.read(large.size()) == large);
+        }
+        peer.close();
+        CHECK(a.exit_code() == 0);
+        CHECK(a.errors().empty());
+    }
+}
+
+TEST_CASE("After the end of the input, late answers still arrive") {
+    const std::wstring name = new_pipe_name();
+    server peer(name);
+    relay a({L"-v", name});
+    peer.accept();
+    REQUIRE(a.write("question"));
+    a.input.reset();
+    CHECK(peer.read(8) == "question");
+    CHECK_FALSE(a.has_ended(300));
+    REQUIRE(peer.write("late answer"));
+    peer.close();
+    CHECK(a.read(100) == "late answer");
+    CHECK(a.exit_code() == 0);
+    CHECK_THAT(a.errors(), ContainsSubstring("A: the input has ended\n"));
+    CHECK_THAT(a.errors(), ContainsSubstring("A: 8 bytes sent, 11 bytes received\n"));
+}
+
+TEST_CASE("With -ei the relay delivers everything it has read, and ends") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    const std::string bytes = random_bytes(300'000);
+    write_file(in, bytes);
+    const std::wstring name = new_pipe_name();
+    server peer(name);
+    relay a({L"-ei", name}, open_file(in, GENERIC_READ).get());
+    peer.accept();
+    CHECK_FALSE(a.has_ended(300)); // the input has ended, but the server has read nothing
+    CHECK(peer.read_to_end() == bytes);
+    CHECK(peer.last_error == ERROR_BROKEN_PIPE);
+    CHECK(a.exit_code() == 0);
+    CHECK(a.errors().empty());
+}
+
+TEST_CASE("With -ei the relay ends, also while the server sends without a pause") {
+    const std::wstring name = new_pipe_name();
+    server peer(name);
+    relay a({L"-ei", name});
+    peer.accept();
+    const std::jthread reader([&] { a.read(SIZE_MAX / 1024 / 1024 / 1024 / 64); });
+    const std::jthread sender([&] {
+        while (peer.write("again and again")) {}
+    });
+    REQUIRE(a.write("x"));
+    a.input.reset();
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("With -s the server gets an empty message at the end of the input") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE);
+    relay a({L"-s", name});
+    peer.accept();
+    REQUIRE(a.write("question"));
+    CHECK(peer.read_part() == "question");
+    a.input.reset();
+    CHECK(peer.read_part() == "");
+    REQUIRE(peer.write("answer"));
+    peer.close();
+    CHECK(a.read(100) == "answer");
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("With -s and -ei the empty message is sent before the relay ends") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE);
+    relay a({L"-s", L"-ei", name});
+    peer.accept();
+    REQUIRE(a.write("question"));
+    a.input.reset();
+    CHECK(peer.read_part() == "question");
+    CHECK(peer.read_part() == "");
+    CHECK_FALSE(peer.read_part().has_value());
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("A server on a byte-type pipe cannot see -s") {
+    const std::wstring name = new_pipe_name();
+    server peer(name);
+    relay a({L"-s", name});
+    peer.accept();
+    REQUIRE(a.write("question"));
+    a.input.reset();
+    CHECK(peer.read(8) == "question");
+    CHECK_FALSE(a.has_ended(300));
+    peer.close();
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("An empty message of the server ends the output, and the input goes on") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE);
+    relay a({name});
+    peer.accept();
+    REQUIRE(peer.write("last words"));
+    REQUIRE(peer.write(""));
+    CHECK(a.read(100) == "last words"); // returns at the end of the output
+    REQUIRE(a.write("more input"));
+    CHECK(peer.read(10) == "more input");
+
+    // What the server still sends goes nowhere, and costs no time.
+    REQUIRE(peer.write("unread"));
+    REQUIRE(peer.write(""));
+    REQUIRE(peer.write("unread"));
+    FILETIME created{};
+    FILETIME ended{};
+    FILETIME kernel{};
+    FILETIME user{};
+    CHECK_FALSE(a.has_ended(1000));
+    REQUIRE(GetProcessTimes(a.process(), &created, &ended, &kernel, &user));
+    CHECK(kernel.dwLowDateTime + user.dwLowDateTime < 5'000'000); // 0.5 s
+
+    SECTION("until the input ends") {
+        a.input.reset();
+        CHECK(a.exit_code() == 0);
+        CHECK_FALSE(peer.read_part().has_value());
+    }
+    SECTION("until the server closes the pipe") {
+        peer.close();
+        CHECK(a.exit_code() == 0);
+    }
+    CHECK(a.errors().empty());
+}
+
+TEST_CASE("With -ep the relay ends at the empty message, even if input is left") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE);
+    relay a({L"-ep", name});
+    peer.accept();
+    SECTION("with an input that is open") {}
+    SECTION("with input that the server does not read") {
+        REQUIRE(a.write(random_bytes(3000)));
+        const std::jthread writer([&] { a.write(random_bytes(200'000)); });
+        REQUIRE(peer.write("last words"));
+        CHECK(a.read(10) == "last words");
+        REQUIRE(peer.write(""));
+        CHECK(a.exit_code() == 0);
+        return;
+    }
+    REQUIRE(peer.write("last words"));
+    REQUIRE(peer.write(""));
+    CHECK(a.read(100) == "last words");
+    CHECK(a.exit_code() == 0);
+    CHECK(a.errors().empty());
+}
+
+TEST_CASE("A message longer than any buffer arrives whole") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE);
+    relay a({name});
+    peer.accept();
+    const std::string large = random_bytes(300'000);
+    const std::jthread sender([&] {
+        peer.write(large);
+        peer.close();
+    });
+    CHECK(a.read(large.size() + 1) == large);
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("Empty messages in the input are passed over") {
+    const std::wstring input_name = new_pipe_name();
+    server input(input_name, PIPE_TYPE_MESSAGE, PIPE_ACCESS_OUTBOUND);
+    ipc::unique_handle read_end(CreateFileW(input_name.c_str(),
+                                            GENERIC_READ | FILE_WRITE_ATTRIBUTES, 0, &inheritable,
+                                            OPEN_EXISTING, 0, nullptr));
+    REQUIRE(read_end);
+    DWORD mode = PIPE_READMODE_MESSAGE;
+    REQUIRE(SetNamedPipeHandleState(read_end.get(), &mode, nullptr, nullptr));
+    const std::wstring name = new_pipe_name();
+    server peer(name);
+    relay a({L"-ei", name}, read_end.get());
+    read_end.reset();
+    peer.accept();
+    REQUIRE(input.write("one"));
+    REQUIRE(input.write(""));
+    REQUIRE(input.write("two"));
+    REQUIRE(input.write(random_bytes(100'000))); // longer than the relay's buffer
+    input.close();
+    const std::string received = peer.read_to_end();
+    CHECK(received == "onetwo" + random_bytes(100'000));
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("A server that closes the pipe while nothing is being written: exit code 0") {
+    for (int i = 0; i < 10; ++i) {
+        const std::wstring name = new_pipe_name();
+        server peer(name);
+        relay a({name});
+        peer.accept();
+        REQUIRE(a.write("question"));
+        CHECK(peer.read(8) == "question");
+        REQUIRE(peer.write("answer"));
+        if (i % 2 == 0) {
+            peer.close();
+        } else {
+            CHECK(a.read(6) == "answer");
+            peer.disconnect();
+        }
+        CHECK(a.exit_code() == 0);
+        CHECK(a.errors().empty());
+        CHECK(a.read(100) == (i % 2 == 0 ? "answer" : ""));
+    }
+}
+
+TEST_CASE(
+    "A server that closes the pipe while input is being written: exit code 1 and the number") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    ipc::test::write_random_file(in, 1'000'000);
+    for (int i = 0; i < 20; ++i) {
+        const std::wstring name = new_pipe_name();
+        server peer(name);
+        relay a({name}, open_file(in, GENERIC_READ).get());
+        peer.accept();
+        REQUIRE(peer.read_part(static_cast<DWORD>(i) * 10'000 + 1).has_value());
+        if (i % 2 == 0) {
+            REQUIRE(peer.write("enough")); // what the server said before arrives
+            peer.close();
+            CHECK(a.read(100) == "enough");
+        } else {
+            peer.disconnect();
+        }
+        CHECK(a.exit_code() == 1);
+        CHECK_THAT(a.errors(), ContainsSubstring("A: the server has closed the pipe, and "));
+        CHECK_THAT(a.errors(), ContainsSubstring(" bytes of the input did not arrive\n"));
+        CHECK(ipc::test::lines_of(a.errors()).size() == 1);
+    }
+}
+
+TEST_CASE("When the reader of standard output leaves, the relay ends with 1 at once") {
+    const std::wstring name = new_pipe_name();
+    server peer(name);
+    relay a({name});
+    peer.accept();
+    a.output.reset();
+    REQUIRE(peer.write("nobody reads this"));
+    CHECK(a.exit_code() == 1); // the input is still open
+    CHECK(a.errors() == "A: nobody reads standard output any more\n");
+}
+
+TEST_CASE("-p waits until the pipe exists, then until it is free") {
+    const std::wstring name = new_pipe_name();
+    relay a({L"-p", name});
+    REQUIRE(a.write("question"));
+    CHECK_FALSE(a.has_ended(500));
+    server peer(name);
+    peer.accept();
+    CHECK(peer.read(8) == "question");
+    relay second({L"-p", name});
+    relay impatient({name});
+    CHECK(impatient.exit_code() == 1);
+    CHECK_THAT(impatient.errors(), ContainsSubstring("CreateFileW failed: ERROR_PIPE_BUSY (231)"));
+    CHECK_FALSE(second.has_ended(500));
+    peer.close();
+    CHECK(a.exit_code() == 0);
+    server again(name);
+    again.accept();
+    REQUIRE(second.write("second"));
+    CHECK(again.read(6) == "second");
+    again.close();
+    CHECK(second.exit_code() == 0);
+}
+
+TEST_CASE("-p ends when its own input has ended and nothing came") {
+    const std::wstring name = new_pipe_name();
+    std::optional<server> busy;
+    ipc::unique_handle client;
+    SECTION("no pipe") {}
+    SECTION("a busy pipe") {
+        busy.emplace(name);
+        client = ipc::connect_to_pipe(name, GENERIC_READ | GENERIC_WRITE, 0, limit_ms);
+    }
+    relay a({L"-p", name});
+    CHECK_FALSE(a.has_ended(300));
+    a.input.reset();
+    CHECK(a.exit_code() == 0);
+    CHECK(a.errors().empty());
+}
+
+TEST_CASE("-p goes on if its input has ended but something came") {
+    const std::wstring name = new_pipe_name();
+    relay a({L"-p", name});
+    REQUIRE(a.write("question"));
+    a.input.reset();
+    CHECK_FALSE(a.has_ended(300));
+    server peer(name);
+    peer.accept();
+    CHECK(peer.read(8) == "question");
+    peer.close();
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("-l ends the wait for a pipe that does not exist, or is busy") {
+    const std::wstring name = new_pipe_name();
+    {
+        relay a({L"-p", L"-l", L"1", name});
+        CHECK(a.exit_code() == 1);
+        CHECK(a.errors() == "A: there is no server within the limit\n");
+    }
+    const server busy(name);
+    const auto client = ipc::connect_to_pipe(name, GENERIC_READ | GENERIC_WRITE, 0, limit_ms);
+    relay a({L"-p", L"--limit", L"1", name});
+    CHECK(a.exit_code() == 1);
+    CHECK(a.errors() == "A: the server is busy with other clients\n");
+}
+
+TEST_CASE("Without -p a missing pipe is one line and exit code 1") {
+    expect_refusal({new_pipe_name()}, "A: CreateFileW failed: ERROR_FILE_NOT_FOUND (2)");
+}
+
+TEST_CASE("A one-way pipe is refused with its reason, with -p too") {
+    for (const DWORD access : {PIPE_ACCESS_OUTBOUND, PIPE_ACCESS_INBOUND}) {
+        const std::wstring name = new_pipe_name();
+        const server peer(name, PIPE_TYPE_BYTE, access, 2);
+        const server second(name, PIPE_TYPE_BYTE, access, 2);
+        expect_refusal({L"-p", name}, access == PIPE_ACCESS_OUTBOUND
+                                          ? " is a one-way pipe: its server only sends, and"
+                                          : " is a one-way pipe: its server only receives, and");
+    }
+}
+
+TEST_CASE("The name of the pipe may have slashes of both kinds") {
+    std::wstring name = new_pipe_name();
+    server peer(name);
+    std::ranges::replace(name, L'\\', L'/');
+    relay a({name});
+    peer.accept();
+    peer.close();
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("Standard handles of every kind") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.txt");
+    const std::wstring out = folder.file(L"out.txt");
+    write_file(in, "question");
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE);
+    SECTION("files") {
+        relay a({L"-s", name}, open_file(in, GENERIC_READ).get(),
+                open_file(out, GENERIC_WRITE).get());
+        peer.accept();
+        CHECK(peer.read_part() == "question");
+        CHECK(peer.read_part() == "");
+        REQUIRE(peer.write("answer"));
+        peer.close();
+        CHECK(a.exit_code() == 0);
+        CHECK(ipc::test::read_file(out) == "answer");
+    }
+    SECTION("NUL") {
+        relay a({L"-s", name}, open_file(L"NUL", GENERIC_READ).get(),
+                open_file(L"NUL", GENERIC_WRITE).get());
+        peer.accept();
+        CHECK(peer.read_part() == "");
+        REQUIRE(peer.write("answer"));
+        peer.close();
+        CHECK(a.exit_code() == 0);
+    }
+    SECTION("no standard input at all") {
+        relay a({name}, INVALID_HANDLE_VALUE);
+        CHECK(a.exit_code() == 1);
+        CHECK_THAT(a.errors(), ContainsSubstring("A: ReadFile (standard input) failed: "));
+    }
+    SECTION("--in instead of standard input") {
+        relay a({L"-s", L"--in", in, name});
+        peer.accept();
+        CHECK(peer.read_part() == "question");
+        peer.close();
+        CHECK(a.exit_code() == 0);
+    }
+}
+
+TEST_CASE("20 relays at once do not disturb each other") {
+    constexpr DWORD count = 20;
+    const std::wstring name = new_pipe_name();
+    std::vector<std::unique_ptr<server>> servers;
+    std::vector<std::unique_ptr<relay>> relays;
+    for (DWORD i = 0; i < count; ++i) {
+        servers.push_back(
+            std::make_unique<server>(name, PIPE_TYPE_BYTE, PIPE_ACCESS_DUPLEX, count));
+    }
+    for (DWORD i = 0; i < count; ++i) {
+        relays.push_back(std::make_unique<relay>(std::vector<std::wstring>{L"-p", name}));
+    }
+    std::vector<std::jthread> threads;
+    for (DWORD i = 0; i < count; ++i) {
+        threads.emplace_back([&peer = *servers[i]] {
+            const std::string bytes = peer.read(100'000);
+            peer.write(bytes);
+            peer.close();
+        });
+        threads.emplace_back([&a = *relays[i], i] { a.write(random_bytes(100'000, i)); });
+    }
+    for (DWORD i = 0; i < count; ++i) {
+        CHECK(relays[i]->read(100'001) == random_bytes(100'000, i));
+        CHECK(relays[i]->exit_code() == 0);
+    }
+}
+
+TEST_CASE("When the relay is killed at any moment, the server sees its end and nothing is left") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    ipc::test::write_random_file(in, 5'000'000);
+    std::mt19937 random(12);
+    for (int i = 0; i < 20; ++i) {
+        const std::wstring name = new_pipe_name();
+        ipc::test::program b({process_b, name});
+        REQUIRE(b.wait_for_output("B: waiting"));
+        const relay a({name}, open_file(in, GENERIC_READ).get());
+        const std::jthread reader([&] { a.read(10'000'000); });
+        a.has_ended(std::uniform_int_distribution<DWORD>(60, 150)(random));
+        a.kill();
+        REQUIRE(b.wait());
+        CHECK(b.exit_code() == 0);
+        CHECK_THAT(b.output(), ContainsSubstring("B: the client has left\n"));
+    }
+}
+
+TEST_CASE("When the server is killed at any moment, the relay ends") {
+    const ipc::test::temporary_folder folder;
+    const std::wstring in = folder.file(L"in.bin");
+    ipc::test::write_random_file(in, 20'000'000);
+    std::mt19937 random(13);
+    int lost = 0;
+    for (int i = 0; i < 20; ++i) {
+        const std::wstring name = new_pipe_name();
+        ipc::test::program b({process_b, L"--message", name});
+        REQUIRE(b.wait_for_output("B: waiting"));
+        relay a({L"-s", name}, open_file(in, GENERIC_READ).get());
+        {
+            const std::jthread reader([&] { a.read(20'000'000); });
+            a.has_ended(std::uniform_int_distribution<DWORD>(0, 150)(random));
+            b.kill();
+            CHECK(a.exit_code() <= 1);
+        }
+        lost += a.errors().find("did not arrive") != std::string::npos ? 1 : 0;
+    }
+    CHECK(lost > 0);
+}
