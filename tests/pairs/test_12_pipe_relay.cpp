@@ -63,8 +63,7 @@ public:
     void accept() {
         ipc::overlapped_call call(pipe_.get());
         const BOOL done = ConnectNamedPipe(pipe_.get(), call.get());
-        const DWORD error = call.wait(done, limit_ms).error;
-        REQUIRE((error == ERROR_SUCCESS || error == ERROR_PIPE_CONNECTED));
+        call.wait(done, limit_ms); // a failure shows in the first read
     }
 
     // Reads one part or message: nothing at the end.
@@ -197,6 +196,13 @@ public:
         }
         bytes.resize(used);
         return bytes;
+    }
+
+    // Reads its output to the end.
+    void drain() const {
+        char bytes[4096];
+        DWORD size = 0;
+        while (ReadFile(output.get(), bytes, sizeof bytes, &size, nullptr)) {}
     }
 
     bool has_ended(DWORD wait_ms) const {
@@ -333,7 +339,7 @@ TEST_CASE("With -ei the relay ends, also while the server sends without a pause"
     server peer(name);
     relay a({L"-ei", name});
     peer.accept();
-    const std::jthread reader([&] { a.read(SIZE_MAX / 1024 / 1024 / 1024 / 64); });
+    const std::jthread reader([&] { a.drain(); });
     const std::jthread sender([&] {
         while (peer.write("again and again")) {}
     });
@@ -468,13 +474,14 @@ TEST_CASE("Empty messages in the input are passed over") {
     relay a({L"-ei", name}, read_end.get());
     read_end.reset();
     peer.accept();
-    REQUIRE(input.write("one"));
-    REQUIRE(input.write(""));
-    REQUIRE(input.write("two"));
-    REQUIRE(input.write(random_bytes(100'000))); // longer than the relay's buffer
-    input.close();
-    const std::string received = peer.read_to_end();
-    CHECK(received == "onetwo" + random_bytes(100'000));
+    const std::jthread writer([&] {
+        input.write("one");
+        input.write("");
+        input.write("two");
+        input.write(random_bytes(100'000)); // longer than the relay's buffer
+        input.close();
+    });
+    CHECK(peer.read_to_end() == "onetwo" + random_bytes(100'000));
     CHECK(a.exit_code() == 0);
 }
 
@@ -535,7 +542,7 @@ TEST_CASE("When the reader of standard output leaves, the relay ends with 1 at o
     CHECK(a.errors() == "A: nobody reads standard output any more\n");
 }
 
-TEST_CASE("-p waits until the pipe exists, then until it is free") {
+TEST_CASE("The relay with -p waits until the pipe exists, then until it is free") {
     const std::wstring name = new_pipe_name();
     relay a({L"-p", name});
     REQUIRE(a.write("question"));
@@ -558,7 +565,7 @@ TEST_CASE("-p waits until the pipe exists, then until it is free") {
     CHECK(second.exit_code() == 0);
 }
 
-TEST_CASE("-p ends when its own input has ended and nothing came") {
+TEST_CASE("The relay with -p ends when its own input has ended and nothing came") {
     const std::wstring name = new_pipe_name();
     std::optional<server> busy;
     ipc::unique_handle client;
@@ -574,7 +581,7 @@ TEST_CASE("-p ends when its own input has ended and nothing came") {
     CHECK(a.errors().empty());
 }
 
-TEST_CASE("-p goes on if its input has ended but something came") {
+TEST_CASE("The relay with -p goes on if its input has ended but something came") {
     const std::wstring name = new_pipe_name();
     relay a({L"-p", name});
     REQUIRE(a.write("question"));
@@ -587,7 +594,7 @@ TEST_CASE("-p goes on if its input has ended but something came") {
     CHECK(a.exit_code() == 0);
 }
 
-TEST_CASE("-l ends the wait for a pipe that does not exist, or is busy") {
+TEST_CASE("The limit of -l ends the wait for a pipe that does not exist, or is busy") {
     const std::wstring name = new_pipe_name();
     {
         relay a({L"-p", L"-l", L"1", name});
@@ -682,6 +689,7 @@ TEST_CASE("20 relays at once do not disturb each other") {
     std::vector<std::jthread> threads;
     for (DWORD i = 0; i < count; ++i) {
         threads.emplace_back([&peer = *servers[i]] {
+            peer.accept();
             const std::string bytes = peer.read(100'000);
             peer.write(bytes);
             peer.close();
@@ -699,18 +707,26 @@ TEST_CASE("When the relay is killed at any moment, the server sees its end and n
     const std::wstring in = folder.file(L"in.bin");
     ipc::test::write_random_file(in, 5'000'000);
     std::mt19937 random(12);
+    int connected = 0;
     for (int i = 0; i < 20; ++i) {
         const std::wstring name = new_pipe_name();
         ipc::test::program b({process_b, name});
         REQUIRE(b.wait_for_output("B: waiting"));
         const relay a({name}, open_file(in, GENERIC_READ).get());
-        const std::jthread reader([&] { a.read(10'000'000); });
+        const std::jthread reader([&] { a.drain(); });
         a.has_ended(std::uniform_int_distribution<DWORD>(60, 150)(random));
         a.kill();
+        REQUIRE(a.has_ended(limit_ms));
+        // If the relay had not connected yet, B waits for a client: here is one that leaves.
+        const bool waiting = ipc::unique_handle(CreateFileW(name.c_str(), GENERIC_READ, 0, nullptr,
+                                                            OPEN_EXISTING, 0, nullptr))
+                                 .get() != INVALID_HANDLE_VALUE;
+        connected += waiting ? 0 : 1;
         REQUIRE(b.wait());
         CHECK(b.exit_code() == 0);
         CHECK_THAT(b.output(), ContainsSubstring("B: the client has left\n"));
     }
+    CHECK(connected > 0);
 }
 
 TEST_CASE("When the server is killed at any moment, the relay ends") {
@@ -725,7 +741,7 @@ TEST_CASE("When the server is killed at any moment, the relay ends") {
         REQUIRE(b.wait_for_output("B: waiting"));
         relay a({L"-s", name}, open_file(in, GENERIC_READ).get());
         {
-            const std::jthread reader([&] { a.read(20'000'000); });
+            const std::jthread reader([&] { a.drain(); });
             a.has_ended(std::uniform_int_distribution<DWORD>(0, 150)(random));
             b.kill();
             CHECK(a.exit_code() <= 1);
@@ -733,4 +749,248 @@ TEST_CASE("When the server is killed at any moment, the relay ends") {
         lost += a.errors().find("did not arrive") != std::string::npos ? 1 : 0;
     }
     CHECK(lost > 0);
+}
+
+namespace {
+
+// A peer for -a: a TCP port of this computer, and a socket file that names it.
+class assuan_peer {
+public:
+    explicit assuan_peer(const ipc::test::temporary_folder& folder)
+        : file(folder.file(L"S.socket")) {
+        WSADATA data{};
+        REQUIRE(WSAStartup(MAKEWORD(2, 2), &data) == 0);
+        listener_ = socket(AF_INET, SOCK_STREAM, IPPROTO_TCP);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        int length = sizeof address;
+        REQUIRE(bind(listener_, reinterpret_cast<sockaddr*>(&address), length) == 0);
+        REQUIRE(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+        REQUIRE(listen(listener_, 5) == 0);
+        port = std::to_string(ntohs(address.sin_port));
+        write_file(file, port + "\n" + nonce);
+    }
+    ~assuan_peer() {
+        close_client();
+        close_listener();
+        WSACleanup();
+    }
+    assuan_peer(const assuan_peer&) = delete;
+    assuan_peer& operator=(const assuan_peer&) = delete;
+
+    // Waits for a client and reads its nonce.
+    std::string accept_client() {
+        client_ = accept(listener_, nullptr, nullptr);
+        return read(nonce.size());
+    }
+
+    std::string read(std::size_t size) const {
+        std::string bytes(size, '\0');
+        std::size_t used = 0;
+        while (used < size) {
+            const int count = recv(client_, bytes.data() + used, static_cast<int>(size - used), 0);
+            if (count <= 0) {
+                break;
+            }
+            used += static_cast<std::size_t>(count);
+        }
+        bytes.resize(used);
+        return bytes;
+    }
+
+    void write(std::string_view bytes) const {
+        send(client_, bytes.data(), static_cast<int>(bytes.size()), 0);
+    }
+
+    void end_sending() const { shutdown(client_, SD_SEND); }
+    void close_client() { closesocket(std::exchange(client_, INVALID_SOCKET)); }
+    void close_listener() { closesocket(std::exchange(listener_, INVALID_SOCKET)); }
+
+    // Whether a client has connected.
+    bool has_client() const {
+        fd_set readable{};
+        readable.fd_count = 1;
+        readable.fd_array[0] = listener_;
+        timeval none{};
+        return select(0, &readable, nullptr, nullptr, &none) == 1;
+    }
+
+    std::wstring file;
+    std::string port;
+    const std::string nonce{"\x00\x01\n\r\xFF nonce 1234", 16};
+
+private:
+    SOCKET listener_ = INVALID_SOCKET;
+    SOCKET client_ = INVALID_SOCKET;
+};
+
+} // namespace
+
+TEST_CASE("With -a the relay sends the nonce to the port, and relays") {
+    const ipc::test::temporary_folder folder;
+    assuan_peer peer(folder);
+    relay a({L"-a", L"-s", peer.file});
+    CHECK(peer.accept_client() == peer.nonce);
+    SECTION("the server speaks first") {
+        peer.write("OK\n");
+        CHECK(a.read(3) == "OK\n");
+        REQUIRE(a.write("BYE\n"));
+        CHECK(peer.read(4) == "BYE\n");
+        peer.write("OK closing\n");
+        peer.close_client();
+        CHECK(a.read(100) == "OK closing\n");
+    }
+    SECTION("the client speaks first, and ends first") {
+        const std::string large = random_bytes(300'000);
+        const std::jthread writer([&] {
+            a.write(large);
+            a.input.reset();
+        });
+        CHECK(peer.read(1'000'000) == large); // reads to the end, which -s sends
+        peer.write(large);
+        peer.close_client();
+        CHECK(a.read(large.size() + 1) == large);
+    }
+    CHECK(a.exit_code() == 0);
+    CHECK(a.errors().empty());
+}
+
+TEST_CASE("With -a and -ei the relay delivers its input and ends") {
+    const ipc::test::temporary_folder folder;
+    assuan_peer peer(folder);
+    relay a({L"-a", L"-ei", L"-ep", L"-s", peer.file});
+    CHECK(peer.accept_client() == peer.nonce);
+    REQUIRE(a.write("BYE\n"));
+    a.input.reset();
+    CHECK(peer.read(100) == "BYE\n");
+    CHECK(a.exit_code() == 0);
+}
+
+TEST_CASE("A nonce that the server refuses: one line, exit code 1, nothing relayed") {
+    const ipc::test::temporary_folder folder;
+    assuan_peer peer(folder);
+    relay a({L"-a", peer.file});
+    REQUIRE(a.write("secret"));
+    CHECK(peer.accept_client() == peer.nonce);
+    SECTION("at once") {}
+    SECTION("late") {
+        CHECK_FALSE(a.has_ended(600));
+    }
+    peer.close_client();
+    CHECK(a.exit_code() == 1);
+    CHECK_THAT(a.errors(), ContainsSubstring("it does not accept the nonce of the socket file\n"));
+    CHECK(ipc::test::lines_of(a.errors()).size() == 1);
+    CHECK(a.read(100).empty());
+}
+
+TEST_CASE("A server of -a that refuses the nonce at once gets nothing else") {
+    const ipc::test::temporary_folder folder;
+    assuan_peer peer(folder);
+    relay a({L"-a", peer.file});
+    REQUIRE(a.write("secret"));
+    CHECK(peer.accept_client() == peer.nonce);
+    peer.end_sending();
+    CHECK(peer.read(100).empty()); // to the end of the connection
+    CHECK(a.exit_code() == 1);
+}
+
+TEST_CASE("A socket file that is wrong: one line, exit code 1, and no connection") {
+    const ipc::test::temporary_folder folder;
+    const assuan_peer peer(folder);
+    const std::string no_port = "A: the socket file does not begin with a port";
+    const std::string no_nonce = "A: the socket file does not hold a nonce of 16 bytes\n";
+    const std::string wrong_port = "A: the socket file holds no port from 1 to 65535: ";
+    const auto check = [&](const std::string& content, const std::string& reason) {
+        INFO(content);
+        write_file(peer.file, content);
+        expect_refusal({L"-a", peer.file}, reason);
+    };
+    check("", no_port);
+    check(peer.port, no_port);
+    check("\n" + peer.nonce, no_port);
+    check("letters\n" + peer.nonce, no_port);
+    check(peer.port + "x\n" + peer.nonce, no_port);
+    check("-1\n" + peer.nonce, no_port);
+    check(std::string(100, '1') + "\n" + peer.nonce, no_port);
+    check("0\n" + peer.nonce, wrong_port + "0\n");
+    check("70000\n" + peer.nonce, wrong_port + "70000\n");
+    check(peer.port + "\n", no_nonce);
+    check(peer.port + "\n" + peer.nonce.substr(1), no_nonce);
+    check(peer.port + "\n" + peer.nonce + "x", no_nonce);
+    CHECK_FALSE(peer.has_client());
+    expect_refusal({L"-a", folder.file(L"none")}, "A: CreateFileW failed: ERROR_FILE_NOT_FOUND");
+}
+
+TEST_CASE("A socket file of a server that has ended: one line and exit code 1") {
+    const ipc::test::temporary_folder folder;
+    assuan_peer peer(folder);
+    peer.close_listener();
+    expect_refusal({L"-a", peer.file}, "A: connect failed: ");
+}
+
+TEST_CASE("B half-closes as asked: after its empty message it only reads") {
+    const std::wstring name = new_pipe_name();
+    ipc::test::program b({process_b, L"--message", L"--upper", L"--half-close", L"5", name});
+    REQUIRE(b.wait_for_output("B: waiting"));
+    relay a({name});
+    REQUIRE(a.write("Hello"));
+    CHECK(a.read(100) == "HELLO"); // to the end of the output
+    REQUIRE(a.write("more"));
+    a.input.reset();
+    CHECK(a.exit_code() == 0);
+    REQUIRE(b.wait());
+    b.wait_for_end_of_output();
+    CHECK(b.exit_code() == 0);
+    CHECK(b.output() == "B: waiting for a client\n"
+                        "B: sent an empty message, and reads on\n"
+                        "B: the client has left\n"
+                        "B: 9 bytes received\n");
+}
+
+TEST_CASE("B refuses a name that another server has, and ends at Ctrl+C and after its limit") {
+    const std::wstring name = new_pipe_name();
+    ipc::test::program b({process_b, L"--limit", L"1", name});
+    REQUIRE(b.wait_for_output("B: waiting"));
+    const ipc::test::result second = run({process_b, name});
+    CHECK(second.exit_code == 1);
+    CHECK_THAT(second.error_output, ContainsSubstring("is taken by another server\n"));
+    SECTION("limit") {
+        const relay silent({name});
+        REQUIRE(b.wait());
+        CHECK(b.exit_code() == 1);
+        REQUIRE(b.wait_for_end_of_output());
+        CHECK(b.error_output() == "B: the client is too slow for ReadFile\n");
+    }
+    SECTION("Ctrl+C") {
+        b.press_ctrl_c();
+        REQUIRE(b.wait());
+        CHECK(b.exit_code() == 0);
+        CHECK(b.wait_for_output("B: stopped"));
+    }
+}
+
+TEST_CASE("Wrong usage ends with exit code 2 and one line, and --help shows the options") {
+    for (const std::vector<std::wstring>& wrong :
+         std::vector<std::vector<std::wstring>>{{process_a},
+                                                {process_a, L""},
+                                                {process_a, L"-x", L"//./pipe/x"},
+                                                {process_a, L"//./pipe/x", L"-p"},
+                                                {process_a, L"-l", L"x", L"//./pipe/x"},
+                                                {process_a, L"C:\\file"},
+                                                {process_a, L"pipe"},
+                                                {process_a, L"//./pip/x"},
+                                                {process_b, L"--wrong"},
+                                                {process_b, L"--half-close", L"-1"},
+                                                {process_b, L"one", L"two"}}) {
+        const ipc::test::result failed = run(wrong);
+        CHECK(failed.exit_code == 2);
+        CHECK(failed.output.empty());
+        CHECK(ipc::test::lines_of(failed.error_output).size() == 1);
+    }
+    for (const std::wstring& program : {process_a, process_b}) {
+        const ipc::test::result shown = run({program, L"--help"});
+        CHECK(shown.exit_code == 0);
+        CHECK_THAT(shown.output, ContainsSubstring("--name SUFFIX"));
+    }
 }
