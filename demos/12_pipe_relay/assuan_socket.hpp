@@ -92,7 +92,6 @@ inline HANDLE connect_to_assuan_server(const std::wstring& path) {
     if (const int error = WSAStartup(MAKEWORD(2, 2), &data)) {
         ipc::throw_error("WSAStartup", static_cast<DWORD>(error));
     }
-    // ANCHOR: connect_to_assuan_server
     const SOCKET server = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
                                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (server == INVALID_SOCKET) {
@@ -109,7 +108,6 @@ inline HANDLE connect_to_assuan_server(const std::wstring& path) {
     if (send(server, address.nonce.data(), length, 0) != length) {
         throw_socket_error("send");
     }
-    // ANCHOR_END: connect_to_assuan_server
     check_for_refusal(server);
     return reinterpret_cast<HANDLE>(server);
 }

@@ -97,7 +97,6 @@ struct relay {
 
 // Reads some bytes from a file, a console or a pipe. Returns 0 at the end.
 DWORD read_some(HANDLE input, std::span<char> buffer) {
-    // ANCHOR: read_some
     for (;;) {
         DWORD size = 0;
         if (!ReadFile(input, buffer.data(), static_cast<DWORD>(buffer.size()), &size, nullptr)) {
@@ -118,7 +117,6 @@ DWORD read_some(HANDLE input, std::span<char> buffer) {
             return 0;
         }
     }
-    // ANCHOR_END: read_some
 }
 
 void write_output(std::string_view bytes) {
@@ -171,7 +169,7 @@ void send_input(relay& work) {
     } else if (work.options.empty_message_at_end) {
         // It is no failure if the server has gone: the other thread sees it, too.
         const BOOL done = WriteFile(work.server, "", 0, nullptr, call.get());
-        call.wait(done, INFINITE);
+        call.wait(done, INFINITE); // as above
     }
 }
 
@@ -205,14 +203,15 @@ ending receive_output(relay& work) {
     std::vector<char> buffer(buffer_bytes);
     ipc::overlapped_call call(work.server);
     bool output_open = true;
-    // ANCHOR: receive_output
     for (;;) {
+        // ANCHOR: receive_output
         const bool end_with_input = work.options.end_with_input || !output_open;
         const HANDLE stop = end_with_input ? work.input_done.get() : nullptr;
         if (end_with_input && is_set(work.input_done)) {
             return ending::input_ended; // a read may always succeed at once, and never wait
         }
         const BOOL done = ReadFile(work.server, buffer.data(), buffer_bytes, nullptr, call.get());
+        // INFINITE: data, the end of the server or the stop event ends the wait.
         const auto [error, bytes] = call.wait(done, INFINITE, stop);
         if (error == ERROR_OPERATION_ABORTED) {
             return ending::input_ended;
@@ -220,6 +219,7 @@ ending receive_output(relay& work) {
         if (is_gone(error) || (work.options.assuan && error == ERROR_SUCCESS && bytes == 0)) {
             return ending::server_closed; // a socket ends with 0 bytes
         }
+        // ANCHOR_END: receive_output
         if (error != ERROR_SUCCESS && error != ERROR_MORE_DATA) {
             ipc::throw_error("ReadFile", error);
         }
@@ -233,7 +233,6 @@ ending receive_output(relay& work) {
             close_output(work);
         }
     }
-    // ANCHOR_END: receive_output
 }
 
 // Returns how many bytes of the input did not arrive, after the server has closed the pipe. A write
@@ -299,7 +298,6 @@ bool connect(const std::shared_ptr<relay>& work) {
     const relay_options& options = work->options;
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
-        // ANCHOR: wait_for_pipe
         const DWORD error = open_pipe(work->server, options.pipe, GENERIC_READ | GENERIC_WRITE);
         if (error == ERROR_SUCCESS) {
             return true;
@@ -308,6 +306,7 @@ bool connect(const std::shared_ptr<relay>& work) {
         if (!options.wait_for_pipe || !may_come) {
             refuse(options.pipe, error);
         }
+        // INFINITE: no limit
         if (options.limit.ms != INFINITE && GetTickCount64() - start_ms >= options.limit.ms) {
             throw std::runtime_error(error == ERROR_PIPE_BUSY
                                          ? "the server is busy with other clients"
@@ -323,7 +322,6 @@ bool connect(const std::shared_ptr<relay>& work) {
         if (WaitForSingleObject(work->input_empty.get(), wait_ms) == WAIT_OBJECT_0) {
             return false;
         }
-        // ANCHOR_END: wait_for_pipe
     }
 }
 

@@ -47,7 +47,6 @@ struct server_options {
 
 ipc::unique_handle create_pipe(const std::wstring& name, bool message_type) {
     ipc::user_only_security security;
-    // ANCHOR: create_pipe
     ipc::unique_handle pipe(CreateNamedPipeW(
         name.c_str(),                                       // begins with \\.\pipe\.
         PIPE_ACCESS_DUPLEX |                                // the relay needs both directions
@@ -63,7 +62,6 @@ ipc::unique_handle create_pipe(const std::wstring& name, bool message_type) {
         0,                              // default time-out of WaitNamedPipe: 50 ms
         security.get()                  // who can connect: the current user
         ));
-    // ANCHOR_END: create_pipe
     if (!pipe) {
         ipc::throw_create_pipe_error(name);
     }

@@ -278,6 +278,60 @@ TEST_CASE("1 GB goes both ways at once, byte for byte, in little memory", "[.lar
     send_both_ways(1'000'000'000);
 }
 
+TEST_CASE("100 MB through an echo server and back: the relay's time beside the client's own",
+          "[.speed]") {
+    constexpr std::uint64_t total = 100'000'000;
+    const std::string piece = random_bytes(65'536);
+    const auto seconds = [&](bool with_relay) {
+        const std::wstring name = new_pipe_name();
+        ipc::test::program b({process_b, name});
+        REQUIRE(b.wait_for_output("B: waiting"));
+        std::optional<relay> a;
+        ipc::unique_handle pipe;
+        if (with_relay) {
+            a.emplace(std::vector<std::wstring>{name});
+        } else {
+            pipe = ipc::connect_to_pipe(name, GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED,
+                                        limit_ms);
+        }
+        const auto transfer = [&](auto function, HANDLE handle, char* bytes, DWORD size) {
+            DWORD done_bytes = 0;
+            if (with_relay) {
+                return function(handle, bytes, size, &done_bytes, nullptr) ? done_bytes : 0;
+            }
+            ipc::overlapped_call call(handle);
+            const BOOL done = function(handle, bytes, size, nullptr, call.get());
+            return call.wait(done, limit_ms).bytes;
+        };
+        const ULONGLONG start = GetTickCount64();
+        std::jthread writer([&] {
+            std::string bytes = piece;
+            for (std::uint64_t sent = 0; sent < total;) {
+                sent += transfer(WriteFile, with_relay ? a->input.get() : pipe.get(), bytes.data(),
+                                 static_cast<DWORD>(bytes.size()));
+            }
+        });
+        std::string bytes = piece;
+        for (std::uint64_t received = 0; received < total;) {
+            received += transfer(ReadFile, with_relay ? a->output.get() : pipe.get(), bytes.data(),
+                                 static_cast<DWORD>(bytes.size()));
+        }
+        return static_cast<double>(GetTickCount64() - start) / 1000;
+    };
+    std::vector<double> direct;
+    std::vector<double> relayed;
+    for (int i = 0; i < 15; ++i) { // in turn: other programs disturb both alike
+        direct.push_back(seconds(false));
+        relayed.push_back(seconds(true));
+    }
+    std::ranges::sort(direct);
+    std::ranges::sort(relayed);
+    WARN("seconds without the relay, least and median: "
+         << direct[0] << ' ' << direct[7] << "; with it: " << relayed[0] << ' ' << relayed[7]
+         << "; medians' ratio: " << relayed[7] / direct[7]);
+    CHECK(relayed[7] < 1.1 * direct[7]);
+}
+
 TEST_CASE("Input and output do not wait for each other") {
     for (const DWORD type : {PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE}) {
         const std::wstring name = new_pipe_name();
