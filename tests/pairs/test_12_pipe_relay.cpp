@@ -478,6 +478,20 @@ TEST_CASE("An empty message of the server ends the output, and the input goes on
     CHECK(a.errors().empty());
 }
 
+TEST_CASE("An empty message between two others is seen") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_MESSAGE, PIPE_ACCESS_DUPLEX, 1, 400'000);
+    relay a({name});
+    peer.accept();
+    const std::string large = random_bytes(100'000);
+    REQUIRE(peer.write(large)); // the relay waits for the reader of its output ...
+    REQUIRE(peer.write(""));    // ... and these wait in the pipe together
+    REQUIRE(peer.write("unread"));
+    CHECK(a.read(200'000) == large);
+    peer.close();
+    CHECK(a.exit_code() == 0);
+}
+
 TEST_CASE("With -ep the relay ends at the empty message, even if input is left") {
     const std::wstring name = new_pipe_name();
     server peer(name, PIPE_TYPE_MESSAGE);
@@ -570,7 +584,11 @@ TEST_CASE(
         server peer(name);
         relay a({name}, open_file(in, GENERIC_READ).get());
         peer.accept();
-        REQUIRE(peer.read_part(static_cast<DWORD>(i) * 10'000 + 1).has_value());
+        if (i < 10) { // a part of what is being written
+            REQUIRE(peer.read_part(static_cast<DWORD>(i) * 5'000 + 1).has_value());
+        } else { // all of it: the relay reads its input at this moment, and has more of it
+            REQUIRE(peer.read(65'536).size() == 65'536);
+        }
         if (i % 2 == 0) {
             REQUIRE(peer.write("enough")); // what the server said before arrives
             peer.close();
@@ -778,6 +796,7 @@ TEST_CASE("When the relay is killed at any moment, the server sees its end and n
         connected += waiting ? 0 : 1;
         REQUIRE(b.wait());
         CHECK(b.exit_code() == 0);
+        REQUIRE(b.wait_for_end_of_output());
         CHECK_THAT(b.output(), ContainsSubstring("B: the client has left\n"));
     }
     CHECK(connected > 0);
