@@ -75,7 +75,7 @@ bool is_set(const ipc::unique_handle& event) {
 }
 
 // What both threads use. The input thread can outlive wmain, in a read that no call ends for certain,
-// so it shares the ownership, and the end of the process closes both handles.
+// so nothing destroys this object, and the end of the process closes its handles.
 struct relay {
     relay_options options;
     HANDLE input = nullptr;
@@ -173,12 +173,12 @@ void send_input(relay& work) {
     }
 }
 
-void start_input(const std::shared_ptr<relay>& work) {
-    work->input_started = true;
-    std::thread([work] {
+void start_input(relay& work) {
+    work.input_started = true;
+    std::thread([&work] {
         try {
-            send_input(*work);
-            SetEvent(work->input_done.get());
+            send_input(work);
+            SetEvent(work.input_done.get());
         } catch (...) {
             ExitProcess(static_cast<UINT>(ipc::report_exception("A")));
         }
@@ -294,11 +294,11 @@ void read_messages(HANDLE pipe) {
 }
 
 // Returns false if the input ended without a byte before the pipe was there.
-bool connect(const std::shared_ptr<relay>& work) {
-    const relay_options& options = work->options;
+bool connect(relay& work) {
+    const relay_options& options = work.options;
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
-        const DWORD error = open_pipe(work->server, options.pipe, GENERIC_READ | GENERIC_WRITE);
+        const DWORD error = open_pipe(work.server, options.pipe, GENERIC_READ | GENERIC_WRITE);
         if (error == ERROR_SUCCESS) {
             return true;
         }
@@ -312,14 +312,14 @@ bool connect(const std::shared_ptr<relay>& work) {
                                          ? "the server is busy with other clients"
                                          : "there is no server within the limit");
         }
-        if (!work->input_started) {
+        if (!work.input_started) {
             start_input(work); // reads ahead, to notice an input that ends
         }
         if (error == ERROR_PIPE_BUSY) {
             WaitNamedPipeW(options.pipe.c_str(), poll_ms); // another client may still be faster
         }
         const DWORD wait_ms = error == ERROR_PIPE_BUSY ? 0 : poll_ms;
-        if (WaitForSingleObject(work->input_empty.get(), wait_ms) == WAIT_OBJECT_0) {
+        if (WaitForSingleObject(work.input_empty.get(), wait_ms) == WAIT_OBJECT_0) {
             return false;
         }
     }
@@ -376,37 +376,37 @@ HANDLE open_input(const std::wstring& path) {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    const auto work = std::make_shared<relay>();
-    work->options = parse(argc, argv);
-    if (work->options.leave_console) {
+    relay& work = *std::make_unique<relay>().release(); // lives until the process ends
+    work.options = parse(argc, argv);
+    if (work.options.leave_console) {
         FreeConsole();
     }
-    work->input = open_input(work->options.in);
-    work->note("A: connecting to {}", work->options.pipe);
-    if (work->options.assuan) {
-        work->server = connect_to_assuan_server(work->options.pipe);
+    work.input = open_input(work.options.in);
+    work.note("A: connecting to {}", work.options.pipe);
+    if (work.options.assuan) {
+        work.server = connect_to_assuan_server(work.options.pipe);
     } else if (connect(work)) {
-        read_messages(work->server);
+        read_messages(work.server);
     } else {
-        work->note("A: the input has ended, and no pipe was free");
+        work.note("A: the input has ended, and no pipe was free");
         return 0;
     }
-    work->note("A: connected");
-    if (!work->input_started) {
+    work.note("A: connected");
+    if (!work.input_started) {
         start_input(work);
     }
-    SetEvent(work->connected.get());
+    SetEvent(work.connected.get());
 
-    const ending end = receive_output(*work);
-    const DWORD lost = end == ending::server_closed ? lost_bytes(*work) : work->unsent.load();
-    work->note("A: {} bytes sent, {} bytes received", work->sent.load(), work->received);
+    const ending end = receive_output(work);
+    const DWORD lost = end == ending::server_closed ? lost_bytes(work) : work.unsent.load();
+    work.note("A: {} bytes sent, {} bytes received", work.sent.load(), work.received);
     if (lost != 0 && end != ending::output_ended) {
         throw std::runtime_error(
             ipc::fill("the server has closed the pipe, and {} bytes of the input did not arrive",
                       {std::to_string(lost)}));
     }
-    if (work->options.assuan && end == ending::server_closed && work->received == 0 &&
-        !is_set(work->input_done)) {
+    if (work.options.assuan && end == ending::server_closed && work.received == 0 &&
+        !is_set(work.input_done)) {
         throw std::runtime_error(refused_nonce);
     }
     return 0;

@@ -333,7 +333,7 @@ TEST_CASE("100 MB through an echo server and back: the relay's time beside the c
 }
 
 TEST_CASE("Input and output do not wait for each other") {
-    for (const DWORD type : {PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE}) {
+    for (const DWORD type : {DWORD{PIPE_TYPE_BYTE}, DWORD{PIPE_TYPE_MESSAGE}}) {
         const std::wstring name = new_pipe_name();
         server peer(name, type);
         relay a({name});
@@ -685,7 +685,7 @@ TEST_CASE("Without -p a missing pipe is one line and exit code 1") {
 }
 
 TEST_CASE("A one-way pipe is refused with its reason, with -p too") {
-    for (const DWORD access : {PIPE_ACCESS_OUTBOUND, PIPE_ACCESS_INBOUND}) {
+    for (const DWORD access : {DWORD{PIPE_ACCESS_OUTBOUND}, DWORD{PIPE_ACCESS_INBOUND}}) {
         const std::wstring name = new_pipe_name();
         const server peer(name, PIPE_TYPE_BYTE, access, 2);
         const server second(name, PIPE_TYPE_BYTE, access, 2);
