@@ -36,8 +36,6 @@ const std::wstring process_a = program_path(L"12_pipe_relay", L"processA.exe");
 const std::wstring process_b = program_path(L"12_pipe_relay", L"processB.exe");
 constexpr DWORD limit_ms = ipc::test::default_limit_ms;
 
-SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
-
 std::wstring new_pipe_name() {
     return L"\\\\.\\pipe\\ipc_demos.12." + ipc::test::unique_suffix();
 }
@@ -128,6 +126,7 @@ void make_inheritable(const ipc::unique_handle& handle) {
 }
 
 ipc::unique_handle open_file(const std::wstring& path, DWORD access) {
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
     ipc::unique_handle file(
         CreateFileW(path.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
                     access == GENERIC_READ ? OPEN_EXISTING : CREATE_ALWAYS, 0, nullptr));
@@ -532,9 +531,10 @@ TEST_CASE("Empty messages in the input are passed over") {
     const std::wstring input_name = new_pipe_name();
     server input(input_name, PIPE_TYPE_MESSAGE, PIPE_ACCESS_OUTBOUND);
     ipc::unique_handle read_end(CreateFileW(input_name.c_str(),
-                                            GENERIC_READ | FILE_WRITE_ATTRIBUTES, 0, &inheritable,
+                                            GENERIC_READ | FILE_WRITE_ATTRIBUTES, 0, nullptr,
                                             OPEN_EXISTING, 0, nullptr));
     REQUIRE(read_end);
+    make_inheritable(read_end);
     DWORD mode = PIPE_READMODE_MESSAGE;
     REQUIRE(SetNamedPipeHandleState(read_end.get(), &mode, nullptr, nullptr));
     const std::wstring name = new_pipe_name();

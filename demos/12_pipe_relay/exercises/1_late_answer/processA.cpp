@@ -75,8 +75,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         ipc::throw_last_error("CreateEventW");
     }
     {
-        const std::jthread receiver(
-            [&] { receive_output(pipe.get(), output, input_sent.get()); });
+        const std::jthread receiver([&] { receive_output(pipe.get(), output, input_sent.get()); });
         send_input(pipe.get(), input);
         SetEvent(input_sent.get());
     }
