@@ -19,9 +19,10 @@
 
 #include <windows.h>
 
-#include <future>
+#include <exception>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -97,10 +98,19 @@ int wmain(int argc, wchar_t* argv[]) try {
     wait_for_client(inbound.get());
     ipc::print_line("A: both pipes are open");
     // SOLUTION: one thread sends, this one receives, and neither waits for the other.
-    std::future<void> sent =
-        std::async(std::launch::async, [&] { send_text(std::move(outbound), text); });
+    std::exception_ptr failure;
+    std::jthread sender([&] {
+        try {
+            send_text(std::move(outbound), text);
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    });
     const std::string answer = receive_answer(inbound.get());
-    sent.get(); // throws what send_text has thrown
+    sender.join();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
     // STARTER
     //~ send_text(std::move(outbound), text);
     //~ const std::string answer = receive_answer(inbound.get());

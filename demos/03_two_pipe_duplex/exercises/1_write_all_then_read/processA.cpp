@@ -15,9 +15,10 @@
 
 #include <windows.h>
 
-#include <future>
+#include <exception>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 

@@ -15,9 +15,10 @@
 
 #include <windows.h>
 
-#include <future>
+#include <exception>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -89,13 +90,22 @@ int wmain(int argc, wchar_t* argv[]) try {
     wait_for_client(inbound.get());
     ipc::print_line("A: both pipes are open");
     // A sends on another thread, so that both pipes can be full at the same time.
-    std::future<void> sent =
-        std::async(std::launch::async, [&] { send_text(std::move(outbound), text); });
+    std::exception_ptr failure;
+    std::jthread sender([&] {
+        try {
+            send_text(std::move(outbound), text);
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    });
     const std::string answer = receive_answer(std::move(inbound), text.size());
     if (answer.size() != text.size()) {
         throw std::runtime_error("what came back is not as long as what was sent");
     }
-    sent.get(); // throws what send_text has thrown
+    sender.join();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
     ipc::byte_sink output(out, "A: | ");
     output.write(answer);
     output.finish();
