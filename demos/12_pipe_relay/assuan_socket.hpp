@@ -5,7 +5,7 @@
 // the client sends the nonce first, and the server closes the connection if it is wrong.
 
 #include "common/error.hpp"
-#include "common/text.hpp"
+#include "common/overlapped.hpp"
 #include "common/unique_handle.hpp"
 
 #include <windows.h>
@@ -31,6 +31,9 @@ struct assuan_address {
 inline assuan_address parse_socket_file(std::string_view content) {
     constexpr std::size_t nonce_bytes = 16;
     constexpr unsigned long highest_port = 65535;
+    if (content.starts_with("!<socket >")) {
+        throw std::runtime_error("it is a socket file of Cygwin, which -a does not know");
+    }
     const std::size_t line_end = content.find('\n');
     const std::string digits(content.substr(0, line_end));
     if (line_end == std::string_view::npos || digits.empty() || digits.size() > 5 ||
@@ -84,8 +87,8 @@ inline void check_for_refusal(SOCKET server) {
     }
 }
 
-// Returns a socket that ReadFile and WriteFile accept as they accept a pipe. The end of the process
-// closes it.
+// Returns a socket that ReadFile and WriteFile accept as they accept a pipe. Throws win32_error with
+// ERROR_FILE_NOT_FOUND or WSAECONNREFUSED if the server is not there.
 inline HANDLE connect_to_assuan_server(const std::wstring& path) {
     const assuan_address address = read_socket_file(path);
     WSADATA data{};
@@ -102,7 +105,9 @@ inline HANDLE connect_to_assuan_server(const std::wstring& path) {
     target.sin_port = htons(address.port);
     target.sin_addr.s_addr = htonl(INADDR_LOOPBACK); // 127.0.0.1
     if (connect(server, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
-        throw_socket_error("connect");
+        const int error = WSAGetLastError();
+        closesocket(server); // -p tries again
+        ipc::throw_error("connect", static_cast<DWORD>(error));
     }
     const int length = static_cast<int>(address.nonce.size());
     if (send(server, address.nonce.data(), length, 0) != length) {
@@ -115,6 +120,25 @@ inline HANDLE connect_to_assuan_server(const std::wstring& path) {
 // Tells the server that nothing follows. It can still answer.
 inline void end_sending(HANDLE server) {
     shutdown(reinterpret_cast<SOCKET>(server), SD_SEND);
+}
+
+// Lets the server read everything that was sent. Windows resets a connection that is still open when
+// the process ends, or has bytes that nobody has read, and the server loses what it has not read.
+inline void close_in_order(HANDLE server) {
+    constexpr DWORD limit_ms = 1'000; // for the server to close its end
+    end_sending(server);
+    std::array<char, 4096> unread{};
+    ipc::overlapped_call call(server);
+    const ULONGLONG start_ms = GetTickCount64();
+    while (GetTickCount64() - start_ms < limit_ms) {
+        const BOOL done =
+            ReadFile(server, unread.data(), static_cast<DWORD>(unread.size()), nullptr, call.get());
+        const auto [error, bytes] = call.wait(done, limit_ms);
+        if (error != ERROR_SUCCESS || bytes == 0) {
+            break;
+        }
+    }
+    closesocket(reinterpret_cast<SOCKET>(server));
 }
 
 // Whether this error of a read or write on a socket means that the connection is gone.
