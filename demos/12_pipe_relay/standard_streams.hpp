@@ -29,7 +29,7 @@ inline DWORD read_some(HANDLE input, std::span<char> buffer) {
                 return 0; // the end of a pipe
             }
             if (error == ERROR_NO_DATA) { // the caller's pipe does not wait (PIPE_NOWAIT)
-                Sleep(poll_ms);
+                Sleep(poll_ms); // no object tells when there is data
                 continue;
             }
             if (error != ERROR_MORE_DATA) { // a part of a long message

@@ -16,9 +16,9 @@
 
 #include <windows.h>
 
+#include <future>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 namespace {
@@ -34,6 +34,9 @@ void send_input(HANDLE pipe, ipc::byte_source& input) {
         size = input.read(buffer);
         const BOOL done = WriteFile(pipe, buffer, size, nullptr, call.get());
         const DWORD error = call.wait(done, INFINITE).error; // until the server reads it, or ends
+        if (ipc::is_disconnected(error)) {
+            return; // the other thread sees it, too
+        }
         if (error != ERROR_SUCCESS) {
             ipc::throw_error("WriteFile", error);
         }
@@ -83,11 +86,11 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (!input_sent) {
         ipc::throw_last_error("CreateEventW");
     }
-    {
-        const std::jthread receiver([&] { receive_output(pipe.get(), output, input_sent.get()); });
-        send_input(pipe.get(), input);
-        SetEvent(input_sent.get());
-    }
+    std::future<void> received = std::async(
+        std::launch::async, [&] { receive_output(pipe.get(), output, input_sent.get()); });
+    send_input(pipe.get(), input);
+    SetEvent(input_sent.get());
+    received.get(); // waits, and throws what receive_output has thrown
     ipc::print_line("A: done");
     return 0;
 } catch (...) {
