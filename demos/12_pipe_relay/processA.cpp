@@ -6,7 +6,6 @@
 //
 // Run: processA [-p] [-s] [-ei] [-ep] [-v] [-bg] [-a] [-l SECONDS] PIPE < input > output
 
-#include "assuan_socket.hpp"
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
@@ -14,7 +13,7 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
-#include "standard_streams.hpp"
+#include "streams.hpp"
 
 #include <windows.h>
 
@@ -256,6 +255,7 @@ bool connect(relay& state) {
         if (error == ERROR_SUCCESS) {
             return true;
         }
+        // INFINITE: -l 0, no limit
         if (state.limit.ms != INFINITE && GetTickCount64() - start_ms >= state.limit.ms) {
             throw std::runtime_error(error == ERROR_PIPE_BUSY
                                          ? "the server is busy with other clients"
