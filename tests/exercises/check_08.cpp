@@ -124,7 +124,7 @@ void accept_while_a_client_is_busy(trial& attempt) {
     request_client busy(attempt, a, pipe_of(suffix));
     busy.ask("one");
     {
-        auto paused = std::make_unique<ipc::exercise::pause>(a);
+        auto paused = std::make_unique<ipc::test::suspended>(a);
         const ipc::exercise::request_flood flood(busy);
         request_client other(attempt, a, pipe_of(suffix));
         paused.reset();

@@ -9,7 +9,6 @@
 
 namespace {
 
-using ipc::exercise::pause;
 using ipc::exercise::request_client;
 using ipc::exercise::trial;
 using ipc::test::program;
@@ -61,7 +60,7 @@ void survive_visitor(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = start_server(attempt, suffix, L"1");
     {
-        const pause paused(a);
+        const ipc::test::suspended paused(a);
         request_client visitor(attempt, a, pipe_of(suffix));
         visitor.leave();
     }
@@ -73,7 +72,7 @@ void survive_impatient_client(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = start_server(attempt, suffix, L"2");
     {
-        const pause paused(a);
+        const ipc::test::suspended paused(a);
         request_client impatient(attempt, a, pipe_of(suffix));
         impatient.send("one");
         impatient.leave();

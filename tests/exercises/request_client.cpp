@@ -2,8 +2,6 @@
 
 #include "common/overlapped.hpp"
 
-#include <tlhelp32.h>
-
 #include <algorithm>
 #include <stop_token>
 #include <utility>
@@ -32,32 +30,6 @@ void expect_replies(const trial& attempt, test::program& a, test::program& b,
     }
     for (const std::string& line : lines) {
         attempt.expect_line(b, line);
-    }
-}
-
-pause::pause(const test::program& program) {
-    const unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
-    THREADENTRY32 entry{};
-    entry.dwSize = sizeof entry;
-    for (BOOL more = Thread32First(snapshot.get(), &entry); more;
-         more = Thread32Next(snapshot.get(), &entry)) {
-        if (entry.th32OwnerProcessID != program.id()) {
-            continue;
-        }
-        unique_handle thread(
-            OpenThread(THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT, FALSE, entry.th32ThreadID));
-        if (thread && SuspendThread(thread.get()) != static_cast<DWORD>(-1)) {
-            CONTEXT context{};
-            context.ContextFlags = CONTEXT_CONTROL;
-            GetThreadContext(thread.get(), &context); // SuspendThread does not wait, this does
-            threads_.push_back(std::move(thread));
-        }
-    }
-}
-
-pause::~pause() {
-    for (const unique_handle& thread : threads_) {
-        ResumeThread(thread.get());
     }
 }
 

@@ -3,7 +3,6 @@
 // What the checks of pairs 08 and 09 share: a client of their servers that can stop between any two of its calls,
 // unlike a program.
 
-#include "common/unique_handle.hpp"
 #include "tests/exercises/check.hpp"
 #include "tests/exercises/pipe_end.hpp"
 
@@ -20,18 +19,6 @@ namespace ipc::exercise {
 // line, too, which may say why.
 void expect_replies(const trial& attempt, test::program& a, test::program& b,
                     const std::vector<std::string>& lines);
-
-// Stops every thread of a program, until the end of the scope.
-class pause {
-public:
-    explicit pause(const test::program& program);
-    ~pause();
-    pause(const pause&) = delete;
-    pause& operator=(const pause&) = delete;
-
-private:
-    std::vector<unique_handle> threads_;
-};
 
 class request_client {
 public:

@@ -6,6 +6,7 @@
 #include "common/text.hpp"
 
 #include <psapi.h>
+#include <tlhelp32.h>
 
 #include <algorithm>
 #include <atomic>
@@ -319,6 +320,35 @@ std::string program::output() {
 std::string program::error_output() {
     const std::lock_guard lock(mutex_);
     return error_output_;
+}
+
+suspended::suspended(const program& stopped) {
+    const unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
+    if (!snapshot) {
+        throw_last_error("CreateToolhelp32Snapshot");
+    }
+    THREADENTRY32 entry{};
+    entry.dwSize = sizeof entry;
+    for (BOOL more = Thread32First(snapshot.get(), &entry); more;
+         more = Thread32Next(snapshot.get(), &entry)) {
+        if (entry.th32OwnerProcessID != stopped.id()) {
+            continue;
+        }
+        unique_handle thread(
+            OpenThread(THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT, FALSE, entry.th32ThreadID));
+        if (thread && SuspendThread(thread.get()) != static_cast<DWORD>(-1)) {
+            CONTEXT context{};
+            context.ContextFlags = CONTEXT_CONTROL;
+            GetThreadContext(thread.get(), &context); // SuspendThread does not wait, this does
+            threads_.push_back(std::move(thread));
+        } // or the thread has just ended
+    }
+}
+
+suspended::~suspended() {
+    for (const unique_handle& thread : threads_) {
+        ResumeThread(thread.get());
+    }
 }
 
 result run(const std::vector<std::wstring>& arguments, const start_options& options,

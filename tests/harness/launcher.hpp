@@ -119,6 +119,22 @@ private:
     std::vector<std::jthread> threads_;
 };
 
+// Stops all threads that the program has now, for as long as this object lives. They have stopped when
+// the constructor returns. Throws win32_error.
+// https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-suspendthread
+class suspended {
+public:
+    explicit suspended(const program& stopped);
+    ~suspended();
+    suspended(const suspended&) = delete;
+    suspended& operator=(const suspended&) = delete;
+
+    bool empty() const { return threads_.empty(); } // the program had ended
+
+private:
+    std::vector<unique_handle> threads_;
+};
+
 struct result {
     DWORD exit_code = 0;
     bool timed_out = false;

@@ -84,6 +84,24 @@ TEST_CASE("wait_for_output sees text as it comes and its absence at the end") {
     CHECK_FALSE(hanging.wait_for_output("never printed"));
 }
 
+TEST_CASE("a suspended program does nothing, and goes on afterwards") {
+    const std::wstring name = L"Local\\ipc_demos.suspended." + ipc::test::unique_suffix();
+    const ipc::unique_handle ready(CreateEventW(nullptr, TRUE, FALSE, (name + L".ready").c_str()));
+    const ipc::unique_handle go(CreateEventW(nullptr, TRUE, FALSE, (name + L".go").c_str()));
+    const ipc::test::program waiting(
+        {helper, L"wait-then-echo", name + L".ready", name + L".go", L"text"});
+    REQUIRE(WaitForSingleObject(ready.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
+    {
+        const ipc::test::suspended stop(waiting);
+        REQUIRE_FALSE(stop.empty());
+        SetEvent(go.get());
+        CHECK_FALSE(waiting.wait(300)); // it would take some milliseconds
+    }
+    CHECK(waiting.wait());
+    const ipc::test::suspended ended(waiting);
+    CHECK(ended.empty());
+}
+
 TEST_CASE("handle_count sees open handles come and go") {
     constexpr int opened = 100;
     constexpr int margin =

@@ -5,42 +5,7 @@
 
 #include "tests/pairs/server_suite.hpp"
 
-#include <tlhelp32.h>
-
 #include <array>
-
-namespace ipc::test {
-
-// Suspends all threads of a process for as long as this object lives.
-class suspended_process {
-public:
-    explicit suspended_process(DWORD process_id) {
-        const unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
-        THREADENTRY32 entry{};
-        entry.dwSize = sizeof entry;
-        for (BOOL more = Thread32First(snapshot.get(), &entry); more;
-             more = Thread32Next(snapshot.get(), &entry)) {
-            if (entry.th32OwnerProcessID == process_id) {
-                threads_.emplace_back(OpenThread(THREAD_SUSPEND_RESUME, FALSE, entry.th32ThreadID));
-                SuspendThread(threads_.back().get());
-            }
-        }
-    }
-    ~suspended_process() {
-        for (const unique_handle& thread : threads_) {
-            ResumeThread(thread.get());
-        }
-    }
-    suspended_process(const suspended_process&) = delete;
-    suspended_process& operator=(const suspended_process&) = delete;
-
-    bool empty() const { return threads_.empty(); }
-
-private:
-    std::vector<unique_handle> threads_;
-};
-
-} // namespace ipc::test
 
 namespace {
 
@@ -54,8 +19,8 @@ TEST_CASE("A new client does not wait until thousands of queued requests are ans
     }
     raw_client newcomer;
     {
-        const ipc::test::suspended_process suspended(server.a.id());
-        REQUIRE_FALSE(suspended.empty());
+        const ipc::test::suspended while_they_ask(server.a);
+        REQUIRE_FALSE(while_they_ask.empty());
         for (raw_client& client : busy) {
             for (std::size_t i = 0; i < queued; ++i) {
                 REQUIRE(client.send("x"));

@@ -28,6 +28,7 @@ using Catch::Matchers::StartsWith;
 using ipc::test::program;
 using ipc::test::program_path;
 using ipc::test::run;
+using ipc::test::suspended;
 
 namespace {
 
@@ -215,21 +216,6 @@ ACCESS_MASK granted_access(HANDLE handle) {
     return information.GrantedAccess;
 }
 
-// Stops all threads of a program for a while.
-class suspended {
-public:
-    explicit suspended(const program& stopped) : process_(stopped.process()) {
-        REQUIRE(ntdll_function<process_function>("NtSuspendProcess")(process_) == 0);
-    }
-    ~suspended() { ntdll_function<process_function>("NtResumeProcess")(process_); }
-    suspended(const suspended&) = delete;
-    suspended& operator=(const suspended&) = delete;
-
-private:
-    using process_function = LONG(WINAPI*)(HANDLE);
-    HANDLE process_;
-};
-
 // A process with the privilege SeDebugPrivilege can open every other process. A inherits the
 // privileges of the test, so the test gives this one up.
 void remove_debug_privilege() {
@@ -405,6 +391,7 @@ TEST_CASE("A gives no handles to a client that has sent data or has ended") {
     std::unique_ptr<client> b;
     {
         const suspended stop(*a.a); // so that A sees all of this at once
+        REQUIRE_FALSE(stop.empty());
         b = std::make_unique<client>(a.suffix);
         SECTION("one byte") {
             b->send("x");
@@ -501,6 +488,7 @@ TEST_CASE("A says so if B is killed before A has taken the event back") {
     REQUIRE(b.wait_for_output("B: got two numbers"));
     {
         const suspended stop(*a.a);
+        REQUIRE_FALSE(stop.empty());
         DWORD written = 0;
         REQUIRE(WriteFile(input.get(), "all", 3, &written, nullptr));
         REQUIRE(FlushFileBuffers(input.get())); // or one read of B could take both messages

@@ -5,8 +5,6 @@
 
 #include <windows.h>
 
-#include <tlhelp32.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
@@ -27,6 +25,7 @@ using Catch::Matchers::StartsWith;
 using ipc::test::program;
 using ipc::test::program_path;
 using ipc::test::run;
+using ipc::test::suspended;
 
 namespace {
 
@@ -53,34 +52,6 @@ void copy_as_gui_program(const std::wstring& to) {
     bytes.at(header + 4 + 20 + 68) = IMAGE_SUBSYSTEM_WINDOWS_GUI;
     std::ofstream(std::filesystem::path(to), std::ios::binary) << bytes;
 }
-
-// Suspends the threads that the program has now, for as long as this object lives.
-class suspended {
-public:
-    explicit suspended(const program& owner) {
-        const ipc::unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
-        THREADENTRY32 entry{};
-        entry.dwSize = sizeof entry;
-        for (BOOL more = Thread32First(snapshot.get(), &entry); more;
-             more = Thread32Next(snapshot.get(), &entry)) {
-            if (entry.th32OwnerProcessID == owner.id()) {
-                threads_.emplace_back(OpenThread(THREAD_SUSPEND_RESUME, FALSE, entry.th32ThreadID));
-                SuspendThread(threads_.back().get());
-            }
-        }
-        REQUIRE_FALSE(threads_.empty());
-    }
-    ~suspended() {
-        for (const ipc::unique_handle& thread : threads_) {
-            ResumeThread(thread.get());
-        }
-    }
-    suspended(const suspended&) = delete;
-    suspended& operator=(const suspended&) = delete;
-
-private:
-    std::vector<ipc::unique_handle> threads_;
-};
 
 struct named_event {
     explicit named_event(BOOL manual_reset = TRUE)
@@ -219,6 +190,7 @@ TEST_CASE("run_and_capture has what the program wrote last, however late it read
     CHECK_FALSE(captured.wait(200)); // until it waits in its first read
     {
         const suspended while_it_writes(captured);
+        REQUIRE_FALSE(while_it_writes.empty());
         SetEvent(release.handle.get());
         const auto runs = [&] {
             const std::vector<std::string> names = captured.job().process_names();
@@ -471,6 +443,7 @@ TEST_CASE("end_at_ctrl_c cleans up at Ctrl+C, at Ctrl+Break and when its console
         REQUIRE(ending.wait_for_output("working"));
         {
             const suspended before_clean_up(ending);
+            REQUIRE_FALSE(before_clean_up.empty());
             send_control(ending, static_cast<DWORD>(control)); // on a thread of its own
             CHECK_FALSE(ending.wait(300));                     // Windows must not end the program
         }
