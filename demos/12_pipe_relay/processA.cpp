@@ -185,7 +185,7 @@ bool receive_output(relay& state) {
                 return false;
             }
             output_open = false; // read on: only a read tells when the server closes the pipe
-            close_output(state.input);
+            close_output();
         }
     }
 }

@@ -79,9 +79,9 @@ inline void write_output(std::string_view bytes) {
 
 // Gives the reader of standard output its end. The handle is borrowed, but nothing else tells the
 // reader that no output follows while this program goes on.
-inline void close_output(HANDLE input) {
+inline void close_output() {
     const HANDLE output = GetStdHandle(STD_OUTPUT_HANDLE);
-    if (output != GetStdHandle(STD_ERROR_HANDLE) && output != input) {
+    if (output != GetStdHandle(STD_ERROR_HANDLE) && output != GetStdHandle(STD_INPUT_HANDLE)) {
         SetStdHandle(STD_OUTPUT_HANDLE, nullptr);
         CloseHandle(output);
     }
