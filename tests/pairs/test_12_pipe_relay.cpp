@@ -672,6 +672,22 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("With -ei, too, the last words of a server that leaves early arrive") {
+    const std::wstring name = new_pipe_name();
+    server peer(name, PIPE_TYPE_BYTE, PIPE_ACCESS_DUPLEX, 1, 400'000);
+    relay a({L"-ei", name});
+    peer.accept();
+    const std::string words = random_bytes(200'000);
+    REQUIRE(peer.write(words)); // the relay waits for the reader of its output ...
+    CHECK(a.read(1) == words.substr(0, 1));
+    peer.close();
+    REQUIRE(a.write("too late")); // ... while its other thread sees that the server has gone
+    CHECK_FALSE(a.has_ended(300));
+    CHECK(a.read(words.size()) == words.substr(1));
+    CHECK(a.exit_code() == 1);
+    CHECK_THAT(a.errors(), ContainsSubstring(", and 8 bytes of the input did not arrive\n"));
+}
+
 TEST_CASE("A server that leaves as soon as the relay has connected: exit code 0") {
     for (int i = 0; i < 20; ++i) {
         const std::wstring name = new_pipe_name();
