@@ -1,0 +1,183 @@
+#pragma once
+
+// Both ends of pair 16's ring as threads of one process. Standard C++ only: a test of the pair runs
+// this with the compiler of the project, and tests/project/ring_native.cpp with a native one and its
+// ThreadSanitizer.
+
+#include "demos/16_shared_ring/ring.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace ring_threads {
+
+// What an auto-reset event does.
+class event {
+public:
+    void set() {
+        const std::lock_guard lock(mutex_);
+        set_ = true;
+        changed_.notify_one();
+    }
+
+    bool wait(std::chrono::seconds limit) {
+        std::unique_lock lock(mutex_);
+        const bool was_set = changed_.wait_for(lock, limit, [&] { return set_; });
+        set_ = false;
+        return was_set;
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool set_ = false;
+};
+
+struct options {
+    std::uint32_t ring_bytes = 4096;
+    std::uint32_t start = 0; // the first position
+    std::uint32_t records = 100'000;
+    std::uint32_t longest = 200;
+    std::uint32_t batch_bytes = 0; // 0: a flush for each record
+    int spin_looks = 0;
+    std::chrono::seconds limit{20}; // for one sleep
+};
+
+// What the two processes of the pair share.
+struct shared_memory {
+    ring::shared_position written{};
+    ring::shared_position read{};
+    ring::shared_sleep writer_sleep{};
+    ring::shared_sleep reader_sleep{};
+};
+
+struct counts {
+    std::uint32_t records = 0;
+    std::uint32_t wrong = 0;
+    std::uint32_t sleeps = 0; // of the reader
+    std::string problem;      // of either thread
+};
+
+inline std::uint32_t length_of(std::uint32_t record, const options& what) {
+    return record * 2'654'435'761U % (what.longest + 1);
+}
+inline char byte_of(std::uint32_t record, std::uint32_t i) {
+    return static_cast<char>(record * 31 + i * 7);
+}
+
+// As protocol::partner::wait_until.
+template <class Ready>
+void wait_until(const Ready& ready, ring::sleeper& sleeper, event& own, const options& what) {
+    for (int i = 0; i < what.spin_looks; ++i) {
+        if (ready()) {
+            return;
+        }
+    }
+    for (;;) {
+        sleeper.announce_sleep();
+        if (ready()) {
+            break;
+        }
+        if (!own.wait(what.limit)) {
+            throw std::runtime_error("nobody ended a sleep");
+        }
+    }
+    sleeper.announce_end();
+}
+
+// Streams the records from one thread to another and checks every byte.
+inline counts stream(const options& what) {
+    shared_memory memory;
+    ring::store_position(memory.written, what.start, std::memory_order_relaxed);
+    ring::store_position(memory.read, what.start, std::memory_order_relaxed);
+    std::vector<std::uint64_t> data(what.ring_bytes / sizeof(std::uint64_t));
+    char* bytes = reinterpret_cast<char*>(data.data());
+    event wake_writer;
+    event wake_reader;
+    counts result;
+    std::string writer_problem;
+
+    std::thread writing([&] {
+        try {
+            ring::writer ring(memory.written, memory.read, bytes, what.ring_bytes);
+            ring::sleeper sleeper(memory.writer_sleep);
+            ring::waker waker(memory.reader_sleep);
+            const auto wake = [&] {
+                if (waker.must_wake()) {
+                    wake_reader.set();
+                }
+            };
+            for (std::uint32_t i = 0; i < what.records; ++i) {
+                const std::uint32_t length = length_of(i, what);
+                char* room = nullptr;
+                while ((room = ring.reserve(length)) == nullptr) {
+                    ring.flush();
+                    wake();
+                    wait_until([&] { return ring.has_room(length); }, sleeper, wake_writer, what);
+                }
+                for (std::uint32_t k = 0; k < length; ++k) {
+                    room[k] = byte_of(i, k);
+                }
+                ring.commit(length);
+                if (what.batch_bytes == 0) {
+                    ring.flush();
+                    wake();
+                } else if (ring.unpublished_bytes() >= what.batch_bytes) {
+                    ring.publish();
+                    wake();
+                }
+            }
+            ring.flush();
+            wake();
+            wait_until([&] { return ring.all_read(); }, sleeper, wake_writer, what);
+        } catch (const std::exception& problem) {
+            writer_problem = problem.what();
+        }
+    });
+    try {
+        ring::reader ring(memory.written, memory.read, bytes, what.ring_bytes);
+        ring::sleeper sleeper(memory.reader_sleep);
+        ring::waker waker(memory.writer_sleep);
+        const auto wake = [&] {
+            if (waker.must_wake()) {
+                wake_writer.set();
+            }
+        };
+        while (result.records < what.records) {
+            const auto record = ring.read();
+            if (!record) {
+                ring.flush();
+                wake();
+                ++result.sleeps;
+                wait_until([&] { return ring.has_record(); }, sleeper, wake_reader, what);
+                continue;
+            }
+            const std::uint32_t i = result.records++;
+            bool right = record->bytes.size() == length_of(i, what);
+            for (std::uint32_t k = 0; right && k < record->bytes.size(); ++k) {
+                right = record->bytes[k] == byte_of(i, k);
+            }
+            result.wrong += right ? 0 : 1;
+            ring.release();
+            wake();
+        }
+        ring.flush();
+        wake();
+    } catch (const std::exception& problem) {
+        result.problem = problem.what();
+    }
+    writing.join();
+    result.problem += writer_problem;
+    return result;
+}
+
+} // namespace ring_threads
