@@ -6,6 +6,7 @@
 
 #include "demos/16_shared_ring/ring.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -178,6 +179,61 @@ inline counts stream(const options& what) {
     writing.join();
     result.problem += writer_problem;
     return result;
+}
+
+// The moment at which a wake-up could be lost, again and again: one thread shows a record and looks
+// whether the other one sleeps, while the other one announces its sleep and looks for a record. Returns
+// how often neither saw the other.
+inline unsigned overlooked_wakeups(unsigned rounds) {
+    shared_memory memory;
+    std::vector<std::uint64_t> data(512);
+    char* bytes = reinterpret_cast<char*>(data.data());
+    constexpr std::uint32_t size = 4096;
+    std::atomic<unsigned> arrived = 0;
+    const auto meet = [&](unsigned round) { // both leave at nearly the same moment
+        arrived.fetch_add(1);
+        for (unsigned looks = 0; arrived.load() < 2 * round; ++looks) {
+            if (looks > 10'000) {
+                std::this_thread::yield();
+            }
+        }
+    };
+    std::vector<char> woken(
+        rounds); // each thread writes one of them, and the other is read at the end
+    std::vector<char> seen(rounds);
+    std::thread writing([&] {
+        ring::writer ring(memory.written, memory.read, bytes, size);
+        for (unsigned i = 0; i < rounds; ++i) {
+            ring.reserve(8);
+            ring.commit(8);
+            meet(2 * i + 1);
+            for (std::atomic<unsigned> delay = i % 32; delay != 0; --delay) {
+                continue; // the threads do not leave at exactly the same moment
+            }
+            ring.flush();
+            ring::waker waker(memory.reader_sleep);
+            woken[i] = waker.must_wake() ? 1 : 0;
+            meet(2 * i + 2);
+        }
+    });
+    ring::reader ring(memory.written, memory.read, bytes, size);
+    ring::sleeper sleeper(memory.reader_sleep);
+    for (unsigned i = 0; i < rounds; ++i) {
+        sleeper.announce_end();
+        meet(2 * i + 1);
+        sleeper.announce_sleep();
+        seen[i] = ring.has_record() ? 1 : 0;
+        meet(2 * i + 2);
+        ring.read();
+        ring.release();
+        ring.flush();
+    }
+    writing.join();
+    unsigned overlooked = 0;
+    for (unsigned i = 0; i < rounds; ++i) {
+        overlooked += woken[i] == 0 && seen[i] == 0 ? 1 : 0;
+    }
+    return overlooked;
 }
 
 } // namespace ring_threads

@@ -294,6 +294,10 @@ TEST_CASE("No wake-up is lost when both ends sleep all the time") {
     CHECK(result.sleeps > 0);
 }
 
+TEST_CASE("One of the two notices when a record is shown while the reader goes to sleep") {
+    CHECK(ring_threads::overlooked_wakeups(200'000) == 0);
+}
+
 TEST_CASE("A record is in one piece, and as long as a quarter of the ring at the most") {
     ring_threads::shared_memory memory;
     alignas(8) char data[1024];
