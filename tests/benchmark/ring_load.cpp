@@ -160,12 +160,13 @@ void write_pipe(const unique_handle& pipe, const char* bytes, DWORD size) {
     }
 }
 
-DWORD read_pipe(const unique_handle& pipe, char* bytes, DWORD size) {
-    DWORD received = 0;
-    if (!ReadFile(pipe.get(), bytes, size, &received, nullptr)) {
-        throw_last_error("ReadFile");
+// Reads exactly so many bytes: a byte pipe can return a part of them.
+void read_pipe(const unique_handle& pipe, char* bytes, DWORD size) {
+    for (DWORD received = 0; size != 0; size -= received, bytes += received) {
+        if (!ReadFile(pipe.get(), bytes, size, &received, nullptr)) {
+            throw_last_error("ReadFile");
+        }
     }
-    return received;
 }
 
 std::uint64_t sum_of(const char* bytes, std::size_t size) {
@@ -311,17 +312,10 @@ std::uint64_t receive_stream(end_of_connection& from, const ring_point& point,
         }
         return sum;
     case transport::byte_pipe: {
-        std::vector<char> buffer(large_record);
-        std::size_t kept = 0; // of an 8-byte word
-        for (std::uint64_t left = count * bytes; left != 0;) {
-            const DWORD size = read_pipe(from.objects.pipe, buffer.data() + kept,
-                                         static_cast<DWORD>(buffer.size() - kept));
-            left -= size;
-            const std::size_t available = kept + size;
-            sum += sum_of(buffer.data(), available);
-            kept = available % sizeof sum;
-            std::copy_n(buffer.begin() + static_cast<std::ptrdiff_t>(available - kept), kept,
-                        buffer.begin());
+        std::vector<char> buffer(bytes);
+        for (std::uint64_t i = 0; i < count; ++i) { // a record for each read, as one for each write
+            read_pipe(from.objects.pipe, buffer.data(), bytes);
+            sum += sum_of(buffer.data(), bytes);
         }
         return sum;
     }
