@@ -106,20 +106,22 @@ int prove(const std::vector<check>& checks, const std::vector<std::wstring>& arg
 } // namespace
 
 test::program& trial::start(const std::string& name, const std::wstring& path,
-                            const std::vector<std::wstring>& arguments) {
+                            const std::vector<std::wstring>& arguments,
+                            const test::start_options& options) {
     const auto same = std::count_if(members_.begin(), members_.end(), [&](const member& other) {
         return other.name == name || other.name.substr(0, name.size() + 1) == name + " ";
     });
     std::vector<std::wstring> command{path};
     command.insert(command.end(), arguments.begin(), arguments.end());
     members_.push_back({same == 0 ? name : name + " " + std::to_string(same + 1),
-                        std::make_unique<test::program>(command)});
+                        std::make_unique<test::program>(command, options)});
     return *members_.back().program;
 }
 
-test::program& trial::start_learner(const std::vector<std::wstring>& arguments) {
+test::program& trial::start_learner(const std::vector<std::wstring>& arguments,
+                                    const test::start_options& options) {
     const bool is_a = std::filesystem::path(learner_).stem() == L"processA";
-    return start(is_a ? "A" : "B", learner_, arguments);
+    return start(is_a ? "A" : "B", learner_, arguments, options);
 }
 
 test::program& trial::start_partner(const std::vector<std::wstring>& arguments) {
@@ -129,6 +131,19 @@ test::program& trial::start_partner(const std::vector<std::wstring>& arguments) 
 
 test::program& trial::start_helper(const std::vector<std::wstring>& arguments) {
     return start("helper", test::program_path(L"tests", L"helper.exe"), arguments);
+}
+
+test::program& trial::start_player(const std::vector<std::wstring>& arguments) {
+    const bool learner_is_a = std::filesystem::path(learner_).stem() == L"processA";
+    std::vector<std::wstring> play{L"play"};
+    play.insert(play.end(), arguments.begin(), arguments.end());
+    return start(learner_is_a ? "B" : "A", player(), play);
+}
+
+std::wstring trial::player() {
+    std::wstring path(32'768, L'\0'); // the longest path that Windows knows
+    path.resize(GetModuleFileNameW(nullptr, path.data(), static_cast<DWORD>(path.size())));
+    return path;
 }
 
 std::wstring trial::file(std::wstring_view name) {

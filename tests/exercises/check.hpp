@@ -27,13 +27,21 @@ public:
     // Start the learner's program, the pair's other half, or a mode of the tests' helper.exe, which plays a bad
     // partner. The trial owns the program and terminates it with its children at the end of the check.
     // A check names a program "A", "B" or "helper" in its texts, and with several Bs "B 1", "B 2" ...
-    test::program& start_learner(const std::vector<std::wstring>& arguments = {});
+    test::program& start_learner(const std::vector<std::wstring>& arguments = {},
+                                 const test::start_options& options = {});
     test::program& start_partner(const std::vector<std::wstring>& arguments = {});
     test::program& start_helper(const std::vector<std::wstring>& arguments);
+
+    // Starts this check program itself with "play" and these arguments, in the role of the pair's other half. The
+    // wmain of a check_NN.cpp that uses it looks for "play" before it calls check_main.
+    test::program& start_player(const std::vector<std::wstring>& arguments);
 
     // The path of the learner's program and of the pair's other half.
     const std::wstring& learner() const { return learner_; }
     const std::wstring& partner() const { return partner_; }
+
+    // The path of this check program, which a learner's program can start with "play".
+    static std::wstring player();
 
     // How long a program may take for something, in milliseconds. Longer means: it hangs.
     DWORD limit_ms() const { return limit_ms_; }
@@ -68,7 +76,8 @@ private:
         std::unique_ptr<test::program> program;
     };
     test::program& start(const std::string& name, const std::wstring& path,
-                         const std::vector<std::wstring>& arguments);
+                         const std::vector<std::wstring>& arguments,
+                         const test::start_options& options = {});
     std::string running_programs() const;
 
     std::wstring learner_;

@@ -8,11 +8,13 @@
 #     tests/exercises/check_01.cpp                       the checks, those of all exercises of the pair
 #
 # A solution marks what the starter does not have, and what the starter has in its place:
+# ANCHOR: marks
 #     // SOLUTION: the reason, in one or more lines of comment
 #     code of the solution
 #     // STARTER
 #     //~ code of the starter
 #     // END
+# ANCHOR_END: marks
 # Code is full of ; [ ] and \, which CMake lists do not survive: texts stay strings here.
 
 # Sets `ids` to the numbers of all exercises, such as 01.2, in their order.
@@ -104,6 +106,7 @@ endfunction()
 # Makes the starter from the solution, in the variable `starter`. `problem` says what is wrong with the marks.
 function(make_starter solution)
     read_source("${solution}" rest)
+    string(REGEX REPLACE "([^\n])$" "\\1\n" rest "${rest}") # or the last line would have no end
     set(text "")
     set(part common) # then: solution, starter
     set(number 0)

@@ -11,6 +11,8 @@
 
 #include <windows.h>
 
+#include <shellapi.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +55,19 @@ int echo_arguments(const arguments& args) {
     return 0;
 }
 
+// Does the same with the arguments that CommandLineToArgvW finds in the command line, where the C
+// runtime has its own rules.
+int split_command_line(const arguments&) {
+    int count = 0;
+    LPWSTR* const found = CommandLineToArgvW(GetCommandLineW(), &count);
+    if (found == nullptr) {
+        ipc::throw_last_error("CommandLineToArgvW");
+    }
+    const arguments all(found, found + count);
+    LocalFree(found);
+    return echo_arguments({all.begin() + 2, all.end()});
+}
+
 // Prints every byte value, 0 to 255, a hundred times.
 int binary(const arguments&) {
     std::string bytes;
@@ -61,6 +76,14 @@ int binary(const arguments&) {
     }
     write_bytes(bytes);
     return 0;
+}
+
+// Prints without a pause, until nobody reads any more.
+int flood(const arguments&) {
+    const std::string block(64 * 1024, 'x');
+    for (;;) {
+        write_bytes(block);
+    }
 }
 
 int silent(const arguments&) {
@@ -123,6 +146,43 @@ void start_helper(const arguments& args) {
     CloseHandle(started.hProcess);
 }
 
+// Run: helper show-console PROGRAM [ARGS...] Starts the program with this helper's console as its
+// standard output. Then it prints what the console shows, one line for each row up to the cursor.
+int show_console(const arguments& args) {
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+    const ipc::unique_handle screen(CreateFileW(L"CONOUT$", GENERIC_READ | GENERIC_WRITE,
+                                                FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
+                                                OPEN_EXISTING, 0, nullptr));
+    if (!screen || !SetConsoleOutputCP(437)) { // this code page has few letters
+        ipc::throw_last_error("CreateFileW or SetConsoleOutputCP");
+    }
+    std::wstring command = ipc::command_line(args);
+    STARTUPINFOW startup{};
+    startup.cb = sizeof startup;
+    startup.dwFlags = STARTF_USESTDHANDLES;
+    startup.hStdOutput = startup.hStdError = screen.get();
+    PROCESS_INFORMATION started{};
+    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
+                        &startup, &started)) {
+        ipc::throw_last_error("CreateProcessW");
+    }
+    CloseHandle(started.hThread);
+    const ipc::unique_handle process(started.hProcess);
+    const DWORD exit_code = ipc::wait_for_exit(process.get(), limit_ms);
+    CONSOLE_SCREEN_BUFFER_INFO info{};
+    GetConsoleScreenBufferInfo(screen.get(), &info);
+    for (SHORT y = 0; y < info.dwCursorPosition.Y; ++y) {
+        std::wstring row(static_cast<std::size_t>(info.dwSize.X), L' ');
+        DWORD bytes = 0;
+        ReadConsoleOutputCharacterW(screen.get(), row.data(), static_cast<DWORD>(row.size()),
+                                    {0, y}, &bytes);
+        row.erase(row.find_last_not_of(L' ') + 1);
+        write_bytes(ipc::to_utf8(row) + "\n");
+    }
+    write_bytes("end of console\n");
+    return static_cast<int>(exit_code);
+}
+
 // Starts "helper wait-then-write EVENT" and ends at once.
 int grandchild(const arguments& args) {
     start_helper({L"wait-then-write", args.at(0)});
@@ -134,6 +194,15 @@ int wait_then_write(const arguments& args) {
     wait_for_event(args.at(0));
     write_bytes("grandchild done\n");
     return 0;
+}
+
+// Run: helper wait-then-echo READY EVENT [ARGS...] Sets the first event, waits for the second one,
+// and then prints the arguments, each with a WriteFile of its own.
+int wait_then_echo(const arguments& args) {
+    const ipc::unique_handle ready(OpenEventW(EVENT_MODIFY_STATE, FALSE, args.at(0).c_str()));
+    SetEvent(ready.get());
+    wait_for_event(args.at(1));
+    return echo_arguments({args.begin() + 2, args.end()});
 }
 
 // Sets the event with this handle value. Fails if this process has no such handle.
@@ -229,7 +298,9 @@ int bad_server(const arguments& args) {
 int wmain(int argc, wchar_t* argv[]) try {
     const std::map<std::wstring, int (*)(const arguments&)> modes = {
         {L"echo-arguments", echo_arguments},
+        {L"split-command-line", split_command_line},
         {L"binary", binary},
+        {L"flood", flood},
         {L"silent", silent},
         {L"read-input", read_input},
         {L"long-line", long_line},
@@ -237,8 +308,10 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"crash", crash},
         {L"grandchild", grandchild},
         {L"wait-then-write", wait_then_write},
+        {L"wait-then-echo", wait_then_echo},
         {L"set-event-handle", set_event_handle},
         {L"hang", hang},
+        {L"show-console", show_console},
         {L"start-and-leave", start_and_leave},
         {L"print", print},
         {L"wait-for-ctrl-c", wait_for_ctrl_c},
