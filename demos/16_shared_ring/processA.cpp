@@ -117,7 +117,6 @@ struct stream {
     DWORD limit_ms;
 };
 
-// ANCHOR: wait_for_room
 char* wait_for_room(const stream& to, std::uint32_t length) {
     for (;;) {
         if (char* room = to.ring.reserve(length)) {
@@ -129,7 +128,6 @@ char* wait_for_room(const stream& to, std::uint32_t length) {
             to.consumer.wait_until([&] { return to.ring.has_room(length); }, to.limit_ms));
     }
 }
-// ANCHOR_END: wait_for_room
 
 // The last record says how long the stream was.
 void send_end(const stream& to, std::uint64_t total) {
@@ -243,7 +241,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const char* other = map_half(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
     const ipc::scope_exit unmap_other([&] { UnmapViewOfFile(other); });
     const auto& b = *reinterpret_cast<const protocol::half*>(other);
-    auto& a = *new (own) protocol::half{};
+    auto* const half_a = new (own) protocol::half{};
+    protocol::half& a = *half_a;
     a.magic = protocol::magic;
     a.version = protocol::version;
     a.data_bytes = protocol::ring_bytes;

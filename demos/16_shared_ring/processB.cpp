@@ -97,7 +97,6 @@ struct stream {
     DWORD limit_ms;
 };
 
-// ANCHOR: wait_for_record
 ring::record wait_for_record(const stream& from) {
     for (;;) {
         if (const auto record = from.ring.read()) {
@@ -113,7 +112,6 @@ ring::record wait_for_record(const stream& from) {
         }
     }
 }
-// ANCHOR_END: wait_for_record
 
 // The last record says how long the stream was.
 void check_total(std::string_view last, std::uint64_t total) {

@@ -89,7 +89,6 @@ public:
 
     // Waits until ready() returns true, up to limit_ms milliseconds: first with short looks, because
     // the partner is often as quick as that, and then asleep.
-    // ANCHOR: wait_until
     template <class Ready> outcome wait_until(const Ready& ready, DWORD limit_ms) {
         for (unsigned i = 0; i < spin_looks_; ++i) {
             if (ready()) {
@@ -100,6 +99,7 @@ public:
             }
         }
         const ULONGLONG start_ms = GetTickCount64();
+        // ANCHOR: wait_until
         outcome result = outcome::ready;
         while (result == outcome::ready) {
             sleeper_.announce_sleep(); // from now on, the partner's wake() sets the event
@@ -111,8 +111,8 @@ public:
         }
         sleeper_.announce_end();
         return ready() ? outcome::ready : result; // what was complete before a death counts
+        // ANCHOR_END: wait_until
     }
-    // ANCHOR_END: wait_until
 
     void set_spin_looks(unsigned looks) { spin_looks_ = looks; }
 

@@ -63,6 +63,7 @@ constexpr std::uint32_t longest_length = 0xFFFFFF;
 constexpr std::uint64_t header_of(std::uint32_t position, std::uint32_t length, kind what) {
     return std::uint64_t{position} << 32 | length << 8 | static_cast<std::uint8_t>(what);
 }
+// NOLINTNEXTLINE(readability-non-const-parameter): the caller writes to the header
 inline std::atomic<std::uint64_t>& header_at(char* memory) {
     return *reinterpret_cast<std::atomic<std::uint64_t>*>(memory);
 }

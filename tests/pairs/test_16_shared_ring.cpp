@@ -891,10 +891,11 @@ TEST_CASE("B refuses records and totals that are wrong, and A a wrong position")
         producer.put("end", ring::kind::end); // too short for a total
         producer.show();
     });
-    refused(
-        [](fake_producer& producer) { producer.header().written.word = word_of(2 * ring_bytes); });
-    refused([](fake_producer& producer) { producer.header().written.word = 8; });
-    refused([](fake_producer& producer) { // a header of zeros follows
+    refused([](const fake_producer& producer) {
+        producer.header().written.word = word_of(2 * ring_bytes);
+    });
+    refused([](const fake_producer& producer) { producer.header().written.word = 8; });
+    refused([](const fake_producer& producer) { // a header of zeros follows
         producer.header().written.word = word_of(64);
     });
     for (const std::uint64_t word : {word_of(0xFFFFFFF8), std::uint64_t{1}, word_of(12)}) {
