@@ -241,8 +241,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const char* other = map_half(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
     const ipc::scope_exit unmap_other([&] { UnmapViewOfFile(other); });
     const auto& b = *reinterpret_cast<const protocol::half*>(other);
-    auto* const half_a = new (own) protocol::half{};
-    protocol::half& a = *half_a;
+    new (own) protocol::half{};
+    auto& a = *reinterpret_cast<protocol::half*>(own);
     a.magic = protocol::magic;
     a.version = protocol::version;
     a.data_bytes = protocol::ring_bytes;

@@ -52,34 +52,32 @@ void lose_the_consumer(trial& attempt) {
     attempt.expect_line(a, "A: the consumer has ended");
 }
 
-// The processor time would be spent by a producer that flushes for each record. The check counts instead how often A
-// publishes: a consumer that this check plays looks at the position after the first batches.
-void publish_in_batches(trial& attempt) {
+// The check plays a B that sleeps from the beginning, as the number in its half says.
+void wake_a_sleeping_consumer(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& a = attempt.start_learner({L"--name", suffix, L"1000000000"});
+    program& a = attempt.start_learner({L"--name", suffix, L"3"});
     const auto named = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
-    ipc::unique_handle wake_a;
+    ipc::unique_handle wake_a; // A creates it last
     for (DWORD waited_ms = 0; !wake_a && waited_ms < attempt.limit_ms() && !a.wait(10);
          waited_ms += 10) {
         wake_a.reset(OpenEventW(EVENT_MODIFY_STATE, FALSE, named(protocol::wake_a_name).c_str()));
     }
+    const ipc::unique_handle wake_b(
+        OpenEventW(SYNCHRONIZE, FALSE, named(protocol::wake_b_name).c_str()));
     const ipc::unique_handle mapping(OpenFileMappingW(FILE_MAP_READ | FILE_MAP_WRITE, FALSE,
                                                       named(protocol::memory_name).c_str()));
     char* memory = static_cast<char*>(
         MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 2 * protocol::half_bytes));
-    attempt.expect(wake_a && memory != nullptr, "A creates the memory and the events of the pair",
-                   "one of them does not exist");
-    const auto& half_a = *reinterpret_cast<const protocol::half*>(memory);
-    auto& half_b = *reinterpret_cast<protocol::half*>(memory + protocol::half_bytes);
-    half_b.process_id = GetCurrentProcessId();
+    attempt.expect(wake_a && wake_b && memory != nullptr,
+                   "A creates the memory and the events of the pair", "one of them does not exist");
+    auto& b = *reinterpret_cast<protocol::half*>(memory + protocol::half_bytes);
+    b.sleep.number = 1;
+    b.process_id = GetCurrentProcessId();
     SetEvent(wake_a.get());
-    std::uint64_t seen = 0;
-    while (seen == 0 && !a.wait(0)) {
-        seen = half_a.written.word.load() & 0xFFFFFFFF;
-    }
+    const bool woken = WaitForSingleObject(wake_b.get(), attempt.limit_ms()) == WAIT_OBJECT_0;
     UnmapViewOfFile(memory);
-    attempt.expect(seen >= protocol::batch_bytes,
-                   "the first position that A shows is that of a batch", "it shows single records");
+    attempt.expect(woken, "A sets the event wake_b, because B says that it sleeps",
+                   "A does not set it");
 }
 
 const ipc::exercise::checks_of_pair exercises = {
@@ -87,7 +85,7 @@ const ipc::exercise::checks_of_pair exercises = {
      {{"three lines arrive", send_three_lines},
       {"300,000 lines arrive", send_many_lines},
       {"A ends when B is killed", lose_the_consumer},
-      {"A still publishes in batches", publish_in_batches}}},
+      {"A wakes a B that sleeps", wake_a_sleeping_consumer}}},
 };
 
 } // namespace

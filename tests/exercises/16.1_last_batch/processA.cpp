@@ -116,8 +116,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::scope_exit unmap_own([&] { UnmapViewOfFile(own); });
     const char* other = map_half(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
     const ipc::scope_exit unmap_other([&] { UnmapViewOfFile(other); });
-    auto* const half_a = new (own) protocol::half{};
-    protocol::half& a = *half_a;
+    new (own) protocol::half{};
+    auto& a = *reinterpret_cast<protocol::half*>(own);
     const auto& b = *reinterpret_cast<const protocol::half*>(other);
     a.magic = protocol::magic;
     a.version = protocol::version;
