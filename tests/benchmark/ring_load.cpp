@@ -29,7 +29,7 @@ constexpr double same_distance = 1.3; // of two bare pings, one before and one a
 constexpr std::uint64_t bare_pings = 2'000;
 constexpr std::uint64_t least_pings = 200;
 constexpr std::uint64_t most_pings = 2'000'000;
-constexpr double slices = 50; // of the time of a point
+constexpr double slices = 200; // of the time of a point
 
 // A number on a line of its own, and a message on another one.
 struct ping_lines {
