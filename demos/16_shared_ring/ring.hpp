@@ -61,7 +61,8 @@ enum class kind : std::uint8_t { padding, data, end };
 // not name its own position is the rest of an older record.
 constexpr std::uint32_t longest_length = 0xFFFFFF;
 constexpr std::uint64_t header_of(std::uint32_t position, std::uint32_t length, kind what) {
-    return std::uint64_t{position} << 32 | length << 8 | static_cast<std::uint8_t>(what);
+    return std::uint64_t{position} << 32 | std::uint64_t{length} << 8 |
+           static_cast<std::uint8_t>(what);
 }
 // NOLINTNEXTLINE(readability-non-const-parameter): the caller writes to the header
 inline std::atomic<std::uint64_t>& header_at(char* memory) {

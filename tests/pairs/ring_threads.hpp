@@ -95,6 +95,75 @@ void wait_until(const Ready& ready, ring::sleeper& sleeper, event& own, const op
     sleeper.announce_end();
 }
 
+// One of the two threads: it sleeps as itself and wakes the other one.
+struct side {
+    ring::sleeper sleeper;
+    ring::waker waker;
+    event& own;
+    event& others;
+    const options& what;
+
+    void wake() {
+        if (waker.must_wake()) {
+            others.set();
+        }
+    }
+    template <class Ready> void wait(const Ready& ready) { wait_until(ready, sleeper, own, what); }
+};
+
+inline void write_records(ring::writer ring, side self) {
+    const options& what = self.what;
+    for (std::uint32_t i = 0; i < what.records; ++i) {
+        const std::uint32_t length = length_of(i, what);
+        char* room = nullptr;
+        while ((room = ring.reserve(length)) == nullptr) {
+            ring.flush();
+            self.wake();
+            self.wait([&] { return ring.has_room(length); });
+        }
+        for (std::uint32_t k = 0; k < length; ++k) {
+            room[k] = byte_of(i, k);
+        }
+        ring.commit(length);
+        if (what.batch_bytes == 0) {
+            ring.flush();
+            self.wake();
+        } else if (ring.unpublished_bytes() >= what.batch_bytes) {
+            ring.publish();
+            self.wake();
+        }
+    }
+    ring.flush();
+    self.wake();
+    self.wait([&] { return ring.all_read(); });
+}
+
+inline bool is_right(const ring::record& record, std::uint32_t i, const options& what) {
+    bool right = record.bytes.size() == length_of(i, what);
+    for (std::uint32_t k = 0; right && k < record.bytes.size(); ++k) {
+        right = record.bytes[k] == byte_of(i, k);
+    }
+    return right;
+}
+
+inline void read_records(ring::reader ring, side self, counts& result) {
+    while (result.records < self.what.records) {
+        const auto record = ring.read();
+        if (!record) {
+            ring.flush();
+            self.wake();
+            ++result.sleeps;
+            self.wait([&] { return ring.has_record(); });
+            continue;
+        }
+        result.wrong += is_right(*record, result.records++, self.what) ? 0 : 1;
+        ring.release();
+        self.wake();
+    }
+    ring.flush();
+    self.wake();
+}
+
 // Streams the records from one thread to another and checks every byte.
 inline counts stream(const options& what) {
     shared_memory memory;
@@ -106,73 +175,20 @@ inline counts stream(const options& what) {
     event wake_reader;
     counts result;
     std::string writer_problem;
-
     std::thread writing([&] {
         try {
-            ring::writer ring(memory.written, memory.read, bytes, what.ring_bytes);
-            ring::sleeper sleeper(memory.writer_sleep);
-            ring::waker waker(memory.reader_sleep);
-            const auto wake = [&] {
-                if (waker.must_wake()) {
-                    wake_reader.set();
-                }
-            };
-            for (std::uint32_t i = 0; i < what.records; ++i) {
-                const std::uint32_t length = length_of(i, what);
-                char* room = nullptr;
-                while ((room = ring.reserve(length)) == nullptr) {
-                    ring.flush();
-                    wake();
-                    wait_until([&] { return ring.has_room(length); }, sleeper, wake_writer, what);
-                }
-                for (std::uint32_t k = 0; k < length; ++k) {
-                    room[k] = byte_of(i, k);
-                }
-                ring.commit(length);
-                if (what.batch_bytes == 0) {
-                    ring.flush();
-                    wake();
-                } else if (ring.unpublished_bytes() >= what.batch_bytes) {
-                    ring.publish();
-                    wake();
-                }
-            }
-            ring.flush();
-            wake();
-            wait_until([&] { return ring.all_read(); }, sleeper, wake_writer, what);
+            write_records(ring::writer(memory.written, memory.read, bytes, what.ring_bytes),
+                          {ring::sleeper(memory.writer_sleep), ring::waker(memory.reader_sleep),
+                           wake_writer, wake_reader, what});
         } catch (const std::exception& problem) {
             writer_problem = problem.what();
         }
     });
     try {
-        ring::reader ring(memory.written, memory.read, bytes, what.ring_bytes);
-        ring::sleeper sleeper(memory.reader_sleep);
-        ring::waker waker(memory.writer_sleep);
-        const auto wake = [&] {
-            if (waker.must_wake()) {
-                wake_writer.set();
-            }
-        };
-        while (result.records < what.records) {
-            const auto record = ring.read();
-            if (!record) {
-                ring.flush();
-                wake();
-                ++result.sleeps;
-                wait_until([&] { return ring.has_record(); }, sleeper, wake_reader, what);
-                continue;
-            }
-            const std::uint32_t i = result.records++;
-            bool right = record->bytes.size() == length_of(i, what);
-            for (std::uint32_t k = 0; right && k < record->bytes.size(); ++k) {
-                right = record->bytes[k] == byte_of(i, k);
-            }
-            result.wrong += right ? 0 : 1;
-            ring.release();
-            wake();
-        }
-        ring.flush();
-        wake();
+        read_records(ring::reader(memory.written, memory.read, bytes, what.ring_bytes),
+                     {ring::sleeper(memory.reader_sleep), ring::waker(memory.writer_sleep),
+                      wake_reader, wake_writer, what},
+                     result);
     } catch (const std::exception& problem) {
         result.problem = problem.what();
     }
@@ -207,8 +223,8 @@ inline unsigned overlooked_wakeups(unsigned rounds) {
             ring.reserve(8);
             ring.commit(8);
             meet(2 * i + 1);
-            for (std::atomic<unsigned> delay = i % 32; delay != 0; --delay) {
-                continue; // the threads do not leave at exactly the same moment
+            for (unsigned delay = 0; delay < i % 8; ++delay) { // not at exactly the same moment
+                arrived.load();
             }
             ring.flush();
             ring::waker waker(memory.reader_sleep);

@@ -458,45 +458,73 @@ TEST_CASE("The reader accepts no header that is wrong") {
     CHECK_THROWS_AS(longer_than_published(), ring::damaged);
 }
 
+namespace {
+
+// A ring in which both ends work in turn, while random bytes hit the two positions.
+class damaged_stream {
+public:
+    explicit damaged_stream(std::mt19937& random) : random_(random) {}
+
+    // Throws ring::damaged as soon as one of the ends notices something.
+    void step() {
+        send();
+        if (random_() % 8 == 0) {
+            damage();
+        }
+        receive();
+    }
+    bool right() const { return right_ && received_ <= sent_; }
+
+private:
+    void send() {
+        const std::uint32_t length = random_() % 40;
+        if (char* room = writer_.reserve(length)) {
+            std::memset(room, static_cast<int>(sent_++), length);
+            writer_.commit(length);
+            writer_.publish();
+        }
+    }
+    void damage() { // one byte, some, or all eight of a position
+        auto* word = reinterpret_cast<unsigned char*>(random_() % 2 == 0 ? &memory_.written.word
+                                                                         : &memory_.read.word);
+        for (unsigned i = random_() % 2 == 0 ? 7 : random_() % 8; i < 8; ++i) {
+            word[i] = static_cast<unsigned char>(random_());
+        }
+    }
+    void receive() {
+        while (const auto record = random_() % 2 == 0 ? reader_.read() : std::nullopt) {
+            const auto expected = static_cast<char>(received_++);
+            right_ = right_ && std::ranges::count(record->bytes, expected) ==
+                                   static_cast<std::ptrdiff_t>(record->bytes.size());
+            reader_.release();
+        }
+    }
+
+    std::mt19937& random_;
+    ring_threads::shared_memory memory_;
+    alignas(8) char data_[512]{};
+    ring::writer writer_{memory_.written, memory_.read, data_, sizeof data_};
+    ring::reader reader_{memory_.written, memory_.read, data_, sizeof data_};
+    std::uint32_t sent_ = 0;
+    std::uint32_t received_ = 0;
+    bool right_ = true;
+};
+
+} // namespace
+
 TEST_CASE("Random bytes in the positions end a stream with an error, or do not change it") {
     std::mt19937 random(16);
     int errors = 0;
     for (int round = 0; round < 20'000; ++round) {
-        ring_threads::shared_memory memory;
-        alignas(8) char data[512]{};
-        ring::writer writer(memory.written, memory.read, data, sizeof data);
-        ring::reader reader(memory.written, memory.read, data, sizeof data);
-        auto* positions = reinterpret_cast<unsigned char*>(&memory);
-        std::uint32_t sent = 0;
-        std::uint32_t received = 0;
-        bool right = true;
+        damaged_stream stream(random);
         try {
             for (int step = 0; step < 60; ++step) {
-                const std::uint32_t length = random() % 40;
-                if (char* room = writer.reserve(length)) {
-                    std::memset(room, static_cast<int>(sent++), length);
-                    writer.commit(length);
-                    writer.publish();
-                }
-                if (random() % 8 == 0) { // one byte, or all eight of a position
-                    unsigned char* word = positions + random() % 2 * sizeof(ring::shared_position);
-                    for (unsigned i = random() % 2 == 0 ? 7 : random() % 8; i < 8; ++i) {
-                        word[i] = static_cast<unsigned char>(random());
-                    }
-                }
-                while (const auto record = random() % 2 == 0 ? reader.read() : std::nullopt) {
-                    for (const char one : record->bytes) {
-                        right = right && one == static_cast<char>(received);
-                    }
-                    ++received;
-                    reader.release();
-                }
+                stream.step();
             }
         } catch (const ring::damaged&) {
             ++errors;
         }
-        REQUIRE(right);
-        REQUIRE(received <= sent);
+        REQUIRE(stream.right());
     }
     CHECK(errors > 10'000);
 }
