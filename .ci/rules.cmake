@@ -115,7 +115,7 @@ foreach(file common/cmake/setup.cmake demos/run.cmake tests/run.cmake tests/benc
     endwhile()
 endforeach()
 
-file(GLOB files RELATIVE "${root}" "${root}/demos/*/*.hpp" "${root}/demos/*/*.cpp") # not exercises: they hold mistakes
+file(GLOB_RECURSE files RELATIVE "${root}" "${root}/demos/*.hpp" "${root}/demos/*.cpp")
 foreach(file IN LISTS files)
     file(READ "${root}/${file}" rest)
     set(number 0)

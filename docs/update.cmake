@@ -64,7 +64,7 @@ function(relative_name path result)
     set(${result} "${name}" PARENT_SCOPE)
 endfunction()
 
-include("${CMAKE_CURRENT_LIST_DIR}/../tests/exercises/exercises.cmake") # find_exercise, list_exercises
+include("${CMAKE_CURRENT_LIST_DIR}/../tests/exercises/exercises.cmake") # find_exercise, list_exercises, write_source
 
 # ---- source files
 
@@ -476,21 +476,12 @@ function(update_document document)
     elseif(NOT fence STREQUAL "")
         problem("${name}:${start}" "the block that starts here has no end")
     elseif(NOT CHECK AND NOT after STREQUAL before)
-        write_text("${document}" "${after}")
+        write_source("${document}" "${after}")
         message("updated ${name}")
     endif()
 endfunction()
 
-# file(WRITE) would write CRLF on Windows. file(CONFIGURE) can be told not to; it replaces @text@ once, does not
-# look into what it put there, and ends the file with the line end taken off here.
-function(write_text path text)
-    string(LENGTH "${text}" length)
-    math(EXPR length "${length} - 1")
-    string(SUBSTRING "${text}" 0 ${length} text)
-    file(CONFIGURE OUTPUT "${path}" CONTENT "@text@" @ONLY NEWLINE_STYLE LF)
-endfunction()
-
-# The same for each line of a text that is put into the document.
+# Checks the links of each line of a text that is put into the document.
 function(check_text_links document where text)
     while(NOT text STREQUAL "")
         take_line(text line)

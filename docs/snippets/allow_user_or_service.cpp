@@ -13,6 +13,8 @@
 #include <string>
 #include <system_error>
 
+namespace {
+
 // ANCHOR: own_account
 struct handle_closer {
     using pointer = HANDLE;
@@ -82,6 +84,8 @@ private:
     std::unique_ptr<void, local_deleter> free_descriptor_;
 };
 // ANCHOR_END: security_attributes
+
+} // namespace
 
 // Creates an event, and shows the SDDL of the new object as Windows has stored it.
 int wmain(int argc, wchar_t* argv[]) try {

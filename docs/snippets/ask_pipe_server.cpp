@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 
+namespace {
+
 // ANCHOR: handle
 struct handle_closer {
     using pointer = HANDLE;
@@ -83,6 +85,8 @@ DWORD ask_pipe_server(const wchar_t* name, const std::string& request, std::stri
     return error == ERROR_OPERATION_ABORTED ? WAIT_TIMEOUT : error;
 }
 // ANCHOR_END: ask_pipe_server
+
+} // namespace
 
 int wmain(int argc, wchar_t* argv[]) {
     if (argc != 5) {

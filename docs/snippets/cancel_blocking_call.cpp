@@ -24,6 +24,7 @@ struct handle_closer {
 };
 using unique_handle = std::unique_ptr<HANDLE, handle_closer>;
 
+// ANCHOR: cancel_blocking_call
 // Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
@@ -31,7 +32,6 @@ void check(bool succeeded, const char* call) {
     }
 }
 
-// ANCHOR: cancel_blocking_call
 // Ends a thread that reads, writes, opens or connects with synchronous calls. The thread must check
 // stop before each such call and after each ERROR_OPERATION_ABORTED, and end if stop is true.
 // Returns true when the thread has ended. Returns false after limit_ms milliseconds (INFINITE: no

@@ -10,6 +10,8 @@
 #include <string>
 #include <system_error>
 
+namespace {
+
 // ANCHOR: connect_pipe
 struct handle_closer {
     using pointer = HANDLE;
@@ -27,8 +29,8 @@ constexpr DWORD pipe_read_write = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_AT
 
 // Opens a client's end of a named pipe, such as L"\\\\.\\pipe\\name". Waits up to limit_ms
 // milliseconds (0: one try; INFINITE: no limit) until a server has created the pipe and has a free
-// instance. access: pipe_read_write, GENERIC_READ or GENERIC_WRITE; flags: FILE_FLAG_OVERLAPPED or 0.
-// The caller owns the handle, which reads in byte mode until SetNamedPipeHandleState changes that.
+// instance. access: pipe_read_write, GENERIC_READ or FILE_WRITE_DATA; flags: FILE_FLAG_OVERLAPPED or
+// 0. The caller owns the handle, which reads in byte mode until SetNamedPipeHandleState changes that.
 // The server can find out who the client is, but cannot act as the client.
 // Throws std::system_error: ERROR_FILE_NOT_FOUND after the limit without a server, ERROR_PIPE_BUSY
 // after the limit without a free instance, and any other error at once. Thread-safe.
@@ -60,6 +62,8 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
     }
 }
 // ANCHOR_END: connect_pipe
+
+} // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
     if (argc != 3) {

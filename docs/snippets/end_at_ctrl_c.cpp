@@ -11,6 +11,7 @@
 
 namespace {
 
+// ANCHOR: end_at_ctrl_c
 // Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
@@ -18,7 +19,6 @@ void check(bool succeeded, const char* call) {
     }
 }
 
-// ANCHOR: end_at_ctrl_c
 BOOL WINAPI on_control(DWORD control);
 
 // Returns a manual-reset event. From the first call on, Ctrl+C, Ctrl+Break and the closing of the
@@ -26,7 +26,7 @@ BOOL WINAPI on_control(DWORD control);
 // and return. There is no time limit after Ctrl+C. After the console was closed, Windows ends the
 // program within about 5 seconds, even if it has not finished. The event stays open and set to the
 // end of the program. Every thread may call this function. Throws std::system_error if a call
-// fails. A program gets no notice of log-off and shut-down in this way, unless it is a service.
+// fails. At log-off and shut-down, Windows promises a notice to services only.
 HANDLE end_event() {
     static const HANDLE event = [] {
         const HANDLE created = CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr);
@@ -42,7 +42,7 @@ HANDLE end_event() {
 // Windows calls this function on a thread of its own. So it sets the event and does nothing else.
 BOOL WINAPI on_control(DWORD control) {
     if (control == CTRL_LOGOFF_EVENT) {
-        return TRUE; // only a service gets it, when some user logs off: no reason to end
+        return TRUE; // a service gets it when any user logs off: no reason to end
     }
     SetEvent(end_event());
     if (control != CTRL_C_EVENT && control != CTRL_BREAK_EVENT) {

@@ -17,6 +17,7 @@
 
 namespace {
 
+// ANCHOR: give_handle
 struct handle_closer {
     using pointer = HANDLE;
     void operator()(HANDLE handle) const noexcept {
@@ -34,7 +35,6 @@ void check(bool succeeded, const char* call) {
     }
 }
 
-// ANCHOR: give_handle
 // Puts a handle to the object into the receiver's handle table, and calls deliver with its number,
 // which has a meaning in the receiver only. deliver must send the number, for example through a
 // pipe, and throw if the number cannot arrive any more: then this function takes the handle back and

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <system_error>
 
+namespace {
+
 // ANCHOR: pipe_instance
 struct handle_closer {
     using pointer = HANDLE;
@@ -108,11 +110,13 @@ void start_next(server_state& server, pipe_instance& instance, DWORD error, DWOR
 // ANCHOR_END: start_next
 
 // ANCHOR: pipe_server
-// Serves up to max_clients clients (1 to 254) at a time. answer gets a request, one message, and
-// returns the reply; meanwhile all clients wait. A client that sends nothing, or does not read its
-// reply, for idle_limit_ms milliseconds (at most 49 days) loses its connection. Returns when the
-// event stop is set: within 0.2 s, or when the last reply has been sent, at the latest after the idle limit.
-// Throws what answer throws, and std::system_error; ERROR_ACCESS_DENIED: another server has the name.
+// Serves up to max_clients clients (1 to 254) at a time. security decides who can connect, see
+// allow_user_or_service.cpp; with nullptr every user can connect and read. answer gets a request, one
+// message, and returns the reply; meanwhile all clients wait. A client that sends nothing, or does not
+// read its reply, for idle_limit_ms milliseconds (at most 49 days) loses its connection. Returns when
+// the event stop is set: within 0.2 s, or when the last reply has been sent, at the latest after the
+// idle limit. Throws what answer throws, and std::system_error; ERROR_ACCESS_DENIED: another server
+// has the name.
 void serve_pipe(const wchar_t* name, SECURITY_ATTRIBUTES* security, DWORD max_clients,
                 DWORD idle_limit_ms, HANDLE stop, const answer_function& answer) {
     server_state server;
@@ -149,7 +153,7 @@ void serve_pipe(const wchar_t* name, SECURITY_ATTRIBUTES* security, DWORD max_cl
                 start_next(server, instance, error, bytes, answer);
             }
         }
-        stopping = WaitForSingleObject(stop, 0) == WAIT_OBJECT_0;
+        stopping = stopping || WaitForSingleObject(stop, 0) == WAIT_OBJECT_0;
         replying = false;
         for (pipe_instance& each : server.instances) {
             replying = replying || each.current == operation::write;
@@ -171,6 +175,8 @@ BOOL WINAPI on_control(DWORD control) {
     return (control == CTRL_C_EVENT || control == CTRL_BREAK_EVENT) && SetEvent(stop_event());
 }
 
+} // namespace
+
 int wmain(int argc, wchar_t* argv[]) try {
     if (argc != 4) {
         std::fputs("usage: pipe_server PIPE MAX_CLIENTS IDLE_LIMIT_MS\n", stderr);
@@ -179,9 +185,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     SetConsoleCtrlHandler(nullptr, FALSE); // or an inherited "ignore Ctrl+C" would stay
     check(SetConsoleCtrlHandler(on_control, TRUE), "SetConsoleCtrlHandler");
     SECURITY_ATTRIBUTES security{sizeof security, nullptr, FALSE};
+    // OW: the owner, who is this user or, if the program runs elevated, every administrator.
     check(ConvertStringSecurityDescriptorToSecurityDescriptorW(
               L"D:P(A;;GA;;;OW)", SDDL_REVISION_1, &security.lpSecurityDescriptor, nullptr),
-          "ConvertStringSecurityDescriptorToSecurityDescriptorW"); // OW: only the server's own user
+          "ConvertStringSecurityDescriptorToSecurityDescriptorW");
     serve_pipe(argv[1], &security, std::wcstoul(argv[2], nullptr, 10),
                std::wcstoul(argv[3], nullptr, 10), stop_event(), [](std::string_view request) {
                    return std::string(request.rbegin(), request.rend()); // backwards

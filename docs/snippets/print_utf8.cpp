@@ -14,6 +14,7 @@
 
 namespace {
 
+// ANCHOR: print_utf8
 // Pass the Win32 call itself, so that no other call comes between it and GetLastError.
 void check(bool succeeded, const char* call) {
     if (!succeeded) {
@@ -21,7 +22,6 @@ void check(bool succeeded, const char* call) {
     }
 }
 
-// ANCHOR: print_utf8
 // Prints all of the UTF-8 text to STD_OUTPUT_HANDLE or STD_ERROR_HANDLE. A file or a pipe gets the
 // bytes unchanged; a console shows U+FFFD for bytes that are not UTF-8, and for the halves of a
 // character that two calls share. A program without this handle, such as one without a console,

@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 
+namespace {
+
 // ANCHOR: read_whole_message
 struct handle_closer {
     using pointer = HANDLE;
@@ -66,6 +68,8 @@ DWORD read_whole_message(HANDLE pipe, std::string& message, std::size_t max_byte
     return error;
 }
 // ANCHOR_END: read_whole_message
+
+} // namespace
 
 int wmain(int argc, wchar_t* argv[]) {
     if (argc != 4) {

@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 
+namespace {
+
 // ANCHOR: read_write_with_limit
 struct handle_closer {
     using pointer = HANDLE;
@@ -26,11 +28,11 @@ struct io_result {
     DWORD bytes; // how many were read or written; correct for ERROR_MORE_DATA, too
 };
 
-// For a pipe or a device that was opened with FILE_FLAG_OVERLAPPED. limit_ms is in milliseconds (0:
-// only what is possible at once; INFINITE: no limit). When they return, the call has ended, and
-// nothing uses the buffer any more. A read may return fewer bytes than fit. ERROR_BROKEN_PIPE: the
-// end. After WAIT_TIMEOUT a read has taken nothing, but the other end may have a part of what was
-// written: close the handle. Any number of threads can call them, for the same handle too.
+// For a pipe that was opened with FILE_FLAG_OVERLAPPED. limit_ms is in milliseconds (0: only what is
+// possible at once; INFINITE: no limit). When the functions return, the call has ended, and nothing
+// uses the buffer any more. A read may return fewer bytes than fit. ERROR_BROKEN_PIPE: the end. After
+// WAIT_TIMEOUT a read has taken nothing, but the other end may have a part of what was written: close
+// the handle. Any number of threads can call the functions, for the same handle too.
 io_result finish_call(HANDLE file, OVERLAPPED& overlapped, DWORD start_error, DWORD limit_ms) {
     if (start_error != ERROR_SUCCESS && start_error != ERROR_IO_PENDING &&
         start_error != ERROR_MORE_DATA) {
@@ -72,6 +74,8 @@ io_result write_with_limit(HANDLE file, const void* buffer, DWORD bytes, DWORD l
 }
 // ANCHOR_END: read_write_with_limit
 
+} // namespace
+
 // Writes TEXT, then prints what arrives until the end, or until TRIES reads were too late.
 int wmain(int argc, wchar_t* argv[]) {
     if (argc != 5) {
@@ -80,7 +84,7 @@ int wmain(int argc, wchar_t* argv[]) {
     }
     const DWORD limit_ms = std::wcstoul(argv[2], nullptr, 10);
     const unique_handle pipe(CreateFileW(
-        argv[1], GENERIC_READ | GENERIC_WRITE, 0, nullptr, OPEN_EXISTING,
+        argv[1], GENERIC_READ | FILE_WRITE_DATA, 0, nullptr, OPEN_EXISTING,
         FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, nullptr));
     io_result result{pipe.get() == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS, 0};
     const std::u8string text = std::filesystem::path(argv[4]).u8string(); // UTF-8

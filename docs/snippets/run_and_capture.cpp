@@ -111,11 +111,11 @@ struct captured {
     std::optional<DWORD> exit_code; // empty: the program ran longer than the limit and was ended
 };
 
-// Runs a program until it ends, for up to limit_ms milliseconds. Its standard input is empty. The
-// caller's end, of whatever kind, ends the program, and so does an exception. When the program has
-// ended, the processes that it has left behind are ended, too. The output is complete up to the
-// program's end; nothing but the time limits its size. If a process outside the job holds the pipe,
-// the call takes a second longer. Throws std::system_error if a call fails. Several threads may
+// Runs a program until it ends, for up to limit_ms milliseconds (at most 49 days). Its standard input
+// is empty. The caller's end, of whatever kind, ends the program, and so does an exception. When the
+// program has ended, the processes that it has left behind are ended, too. The output is complete up
+// to the program's end; nothing but the time limits its size. If a process outside the job holds the
+// pipe, the call takes a second longer. Throws std::system_error if a call fails. Several threads may
 // call this function at once. Give the program's full path, and quote it and its arguments.
 captured run_and_capture(const std::wstring& command_line, DWORD limit_ms) {
     const unique_handle job(CreateJobObjectW(nullptr, nullptr));

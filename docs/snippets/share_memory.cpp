@@ -12,6 +12,8 @@
 #include <string>
 #include <system_error>
 
+namespace {
+
 // ANCHOR: shared_memory
 struct handle_closer {
     using pointer = HANDLE;
@@ -55,6 +57,14 @@ void map_block(shared_memory& memory) {
     check(memory.block != nullptr, "MapViewOfFile");
 }
 
+unique_handle open_partner(DWORD id) {
+    unique_handle partner(OpenProcess(SYNCHRONIZE, FALSE, id));
+    const DWORD error = GetLastError(); // ERROR_INVALID_PARAMETER: no process has this id any more
+    check(partner != nullptr, "OpenProcess",
+          error == ERROR_INVALID_PARAMETER ? ERROR_PROCESS_ABORTED : error);
+    return partner;
+}
+
 // ANCHOR_END: shared_memory
 
 // ANCHOR: create_and_open
@@ -86,7 +96,8 @@ shared_memory create_shared_memory(const std::wstring& name) {
 }
 
 // The receiver calls this. Throws std::system_error: ERROR_FILE_NOT_FOUND before the sender has
-// created everything, ERROR_BUSY if another receiver came first.
+// created everything, ERROR_BUSY if another receiver came first, ERROR_PROCESS_ABORTED if the sender
+// has ended.
 shared_memory open_shared_memory(const std::wstring& name) {
     const std::wstring memory_name = name + L".memory";
     const std::wstring empty_name = name + L".empty";
@@ -100,8 +111,7 @@ shared_memory open_shared_memory(const std::wstring& name) {
         OpenFileMappingW(FILE_MAP_READ | FILE_MAP_WRITE, FALSE, memory_name.c_str()));
     check(memory.mapping != nullptr, "OpenFileMappingW");
     map_block(memory);
-    memory.partner.reset(OpenProcess(SYNCHRONIZE, FALSE, memory.block->sender_id));
-    check(memory.partner != nullptr, "OpenProcess");
+    memory.partner = open_partner(memory.block->sender_id);
     const auto id = static_cast<LONG>(GetCurrentProcessId());
     const LONG other = InterlockedCompareExchange(&memory.block->receiver_id, id, 0);
     check(other == 0, "another receiver", ERROR_BUSY);
@@ -129,9 +139,7 @@ void send_block(shared_memory& memory, const std::string& content, DWORD limit_m
     check(content.size() <= sizeof memory.block->bytes, "send_block", ERROR_INVALID_DATA);
     wait_for_partner(memory, memory.empty_event.get(), limit_ms);
     if (!memory.partner) { // before the first block
-        const auto id = static_cast<DWORD>(memory.block->receiver_id);
-        memory.partner.reset(OpenProcess(SYNCHRONIZE, FALSE, id));
-        check(memory.partner != nullptr, "OpenProcess");
+        memory.partner = open_partner(static_cast<DWORD>(memory.block->receiver_id));
     }
     std::memcpy(memory.block->bytes, content.data(), content.size());
     memory.block->size = static_cast<DWORD>(content.size());
@@ -147,6 +155,8 @@ std::string receive_block(shared_memory& memory, DWORD limit_ms) {
     return content;
 }
 // ANCHOR_END: send_and_receive
+
+} // namespace
 
 // Sends each further argument as one block; an empty block is the end.
 int wmain(int argc, wchar_t* argv[]) try {

@@ -18,7 +18,8 @@ namespace ipc::exercise {
 
 // One run of one check. Every method that says "expects" ends the check if it does not see what it expects.
 // Each text that a check gives to them has to be the same on every run, because symptom.txt records it: no times,
-// process ids or system texts.
+// process ids or system texts. A text about a program that hangs has to have the word "hung", as those made here
+// have: by this word in symptom.txt, the proof knows that it need not wait long for the starter.
 class trial {
 public:
     trial(std::wstring learner, std::wstring partner, DWORD limit_ms)
@@ -53,7 +54,8 @@ public:
     void expect(bool holds, std::string_view expected, std::string_view seen) const;
 
     // Expects that the program ends within the limit. Otherwise it reports a hang and names every program of this
-    // trial that is still running, with its last line.
+    // trial that is still running, with its last line. A program that prints more than 16 MB fails here and in
+    // expect_output.
     void expect_end(test::program& program) const;
 
     // Expects that the program ends within the limit, with this exit code. Otherwise it shows the last line that
@@ -70,6 +72,10 @@ public:
     // How the program is called in messages: "A", "B", "B 2", "helper".
     std::string name_of(const test::program& program) const;
 
+    // Returns "A hung; its last line: "A: reading"" or "A ended with exit code 1; it has printed nothing". For a
+    // check that has waited for something in vain: it gives the program a moment to end.
+    std::string state_of(test::program& program) const;
+
 private:
     struct member {
         std::string name;
@@ -79,6 +85,9 @@ private:
                          const std::vector<std::wstring>& arguments,
                          const test::start_options& options = {});
     std::string running_programs() const;
+    bool wait_for(const test::program& program, std::string_view expected,
+                  const std::function<bool(DWORD)>& wait) const;
+    void expect_little_output(const test::program& program, std::string_view expected) const;
 
     std::wstring learner_;
     std::wstring partner_;
@@ -93,8 +102,14 @@ private:
 // "A: CreateFileW failed: ERROR_FILE_NOT_FOUND (2)".
 std::vector<std::string> printed_lines(test::program& program);
 
-// Returns the last of them, or an empty text.
+// Returns the last of them, or an empty text. A line that is too long for a message is cut.
 std::string last_line(test::program& program);
+
+// Returns `its last line: "A: reading"` or "it has printed nothing".
+std::string last_words(test::program& program);
+
+// Returns "ERROR_BROKEN_PIPE (109)": error_text without Windows' own text.
+std::string error_name(DWORD error);
 
 struct check {
     std::string sentence; // what has to hold, such as "A ends when B has ended"

@@ -1,11 +1,10 @@
 // The checks of the exercises of pair 05.
 
-#include "common/error.hpp"
 #include "common/security.hpp"
 #include "common/unique_handle.hpp"
 #include "demos/05_overlapped_server/protocol.hpp"
 #include "tests/exercises/check.hpp"
-#include "tests/exercises/client.hpp"
+#include "tests/exercises/pipe_end.hpp"
 
 #include <memory>
 #include <optional>
@@ -14,8 +13,7 @@
 
 namespace {
 
-using ipc::exercise::pipe_client;
-using ipc::exercise::state_of;
+using ipc::exercise::pipe_end;
 using ipc::exercise::trial;
 using ipc::test::program;
 
@@ -25,20 +23,14 @@ struct pipe_for_check {
     std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
 };
 
-void expect_connection(const trial& attempt, pipe_client& client, program& a) {
-    const bool connected = client.connect(a);
-    attempt.expect(connected, "a client can connect to A",
-                   connected ? "" : "no free instance; " + state_of(attempt, a));
-}
-
 // Sends the request and expects its reply.
-void expect_reply(const trial& attempt, pipe_client& client, program& a, const std::string& request,
+void expect_reply(const trial& attempt, pipe_end& client, program& a, const std::string& request,
                   const std::string& reply, std::string_view which) {
-    const bool sent = client.send(request);
-    const auto received = sent ? client.receive() : std::nullopt;
+    const bool sent = client.write(request) == ERROR_SUCCESS;
+    const auto received = sent ? client.read_message() : std::nullopt;
     std::string seen;
     if (!received) {
-        seen = "no reply came; " + state_of(attempt, a);
+        seen = "no reply came; " + attempt.state_of(a);
     } else if (*received != reply) {
         seen = "another reply, of " + std::to_string(received->size()) + " bytes";
     }
@@ -50,7 +42,7 @@ void expect_good_b(trial& attempt, program& a, const pipe_for_check& pipe) {
     program& b = attempt.start_partner({L"--name", pipe.suffix, L"one", L"two", L"three"});
     const bool ended = b.wait(attempt.limit_ms());
     attempt.expect(ended, "B connects, gets its replies and ends",
-                   ended ? "" : "B waits in vain; " + state_of(attempt, a));
+                   ended ? "" : "B waits in vain; " + attempt.state_of(a));
     attempt.expect_exit_code(b, 0);
     attempt.expect_line(b, "B: ONE");
     attempt.expect_line(b, "B: TWO");
@@ -101,7 +93,7 @@ void serve_one_b_after_the_other(trial& attempt) {
 }
 
 // Expects that the client finds the pipe, free or busy, and then a free instance within the limit.
-void expect_pipe(const trial& attempt, pipe_client& client, const program& a,
+void expect_pipe(const trial& attempt, pipe_end& client, const program& a,
                  const stopped_screen& screen) {
     constexpr ULONGLONG screen_limit_ms = 1'000;
     const ULONGLONG start_ms = GetTickCount64();
@@ -115,9 +107,9 @@ void expect_pipe(const trial& attempt, pipe_client& client, const program& a,
     }
     std::string seen;
     if (error != ERROR_SUCCESS) {
-        const std::string text = ipc::error_text(error);
-        seen = "the client's CreateFileW failed: " + text.substr(0, text.find(": ")) +
-               (a.wait(0) ? "; A has ended" : ", and A was running");
+        constexpr DWORD end_ms = 500; // a process closes its pipes before a wait can see its end
+        seen = "the client's CreateFileW failed: " + ipc::exercise::error_name(error) +
+               (a.wait(end_ms) ? "; A has ended" : ", and A was running");
     }
     attempt.expect(seen.empty(), "a client can connect", seen);
 }
@@ -130,15 +122,15 @@ void keep_the_name_while_printing(trial& attempt) {
     program& a = attempt.start_learner({L"--name", pipe.suffix}, screen.options());
     attempt.expect(screen.wait_until_stopped(attempt.limit_ms()), "A prints its first line",
                    "A printed nothing");
-    pipe_client first(attempt, pipe.name);
-    expect_connection(attempt, first, a);
+    pipe_end first(attempt, pipe.name);
+    first.expect_connection(a);
     const std::string request(200'000, 'x');
     expect_reply(attempt, first, a, request, std::string(request.size(), 'X'), "the first client");
-    first.send(std::string(protocol::max_message_bytes + 1, 'x')); // A drops the client for this
-    const bool dropped = !first.receive();
+    first.write(std::string(protocol::max_message_bytes + 1, 'x')); // A drops the client for this
+    const bool dropped = !first.read_message();
     attempt.expect(dropped, "A drops a client whose message is too long", "A answered it");
 
-    pipe_client second(attempt, pipe.name);
+    pipe_end second(attempt, pipe.name);
     expect_pipe(attempt, second, a, screen);
     screen.go_on();
     expect_reply(attempt, second, a, "hello", "HELLO", "the second client");
@@ -148,19 +140,18 @@ void keep_the_name_between_clients(trial& attempt) {
     constexpr int clients = 200;
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     for (int i = 0; i < clients; ++i) {
         expect_reply(attempt, client, a, "hello", "HELLO", "each of 200 clients");
-        client.leave();
+        client.close();
         const ULONGLONG start_ms = GetTickCount64();
         DWORD error = client.try_to_connect();
         while (error == ERROR_PIPE_BUSY && GetTickCount64() - start_ms < attempt.limit_ms()) {
             error = client.try_to_connect(); // without a pause, to meet each moment
         }
-        const std::string text = ipc::error_text(error);
         attempt.expect(error == ERROR_SUCCESS, "each of 200 clients can connect",
-                       "a client's CreateFileW failed: " + text.substr(0, text.find(": ")));
+                       "a client's CreateFileW failed: " + ipc::exercise::error_name(error));
     }
 }
 
@@ -180,27 +171,27 @@ std::string line_with(program& a, std::string_view beginning) {
 void report_what_was_written(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     const std::string request(100'000, 'x');
-    const bool sent = client.send(request);
-    const auto part = client.receive(1'000); // so A's WriteFile has begun and cannot end
+    const bool sent = client.write(request) == ERROR_SUCCESS;
+    const auto part = client.read_message(1'000); // so A's WriteFile has begun and cannot end
     attempt.expect(sent && part, "A answers a request of 100000 bytes",
-                   part ? "" : "no reply came; " + state_of(attempt, a));
-    client.send("next");              // A's ReadFile ends while its WriteFile is pending
+                   part ? "" : "no reply came; " + attempt.state_of(a));
+    client.write("next");             // A's ReadFile ends while its WriteFile is pending
     constexpr DWORD early_ms = 1'000; // a right A prints nothing now, a wrong one prints at once
     a.wait_for_output("A: wrote ", early_ms);
-    client.receive(); // the rest of the reply; if it does not come, A's line says why
+    client.read_message(); // the rest of the reply; if it does not come, A's line says why
     attempt.expect_output(a, "A: wrote ");
     a.wait_for_output("bytes", attempt.limit_ms());
     const std::string line = line_with(a, "A: wrote ");
     attempt.expect(line == "A: wrote 100000 of 100000 bytes",
                    "A prints \"A: wrote 100000 of 100000 bytes\" when the client has read them",
                    "A printed \"" + line + "\"");
-    const auto reply = client.receive();
+    const auto reply = client.read_message();
     attempt.expect(reply == "NEXT", "the next reply is NEXT",
                    reply ? "another reply, of " + std::to_string(reply->size()) + " bytes"
-                         : "no reply came; " + state_of(attempt, a));
+                         : "no reply came; " + attempt.state_of(a));
 }
 
 void answer_b(trial& attempt) {
@@ -215,14 +206,14 @@ void answer_b(trial& attempt) {
 void read_while_writing(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
-    const bool first = client.send(std::string(100'000, 'x'));
-    const bool second = first && client.send(std::string(200'000, 'y'));
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
+    const bool first = client.write(std::string(100'000, 'x')) == ERROR_SUCCESS;
+    const bool second = first && client.write(std::string(200'000, 'y')) == ERROR_SUCCESS;
     attempt.expect(second, "A reads the second request although nobody reads the first reply",
-                   second ? "" : "A did not read it; " + state_of(attempt, a));
-    const auto first_reply = client.receive();
-    const auto second_reply = client.receive();
+                   second ? "" : "A did not read it; " + attempt.state_of(a));
+    const auto first_reply = client.read_message();
+    const auto second_reply = client.read_message();
     attempt.expect(first_reply == std::string(100'000, 'X') &&
                        second_reply == std::string(200'000, 'Y'),
                    "both replies arrive whole", "a reply is missing or wrong");
@@ -231,11 +222,11 @@ void read_while_writing(trial& attempt) {
 void end_with_the_client(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
-    client.send(std::string(100'000, 'x'));
-    client.receive(1'000);
-    client.leave();
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
+    client.write(std::string(100'000, 'x'));
+    client.read_message(1'000);
+    client.close();
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: the client left");
 }
@@ -253,8 +244,8 @@ void answer_b_at_once(trial& attempt) {
 void answer_after_silence(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--wait", L"50", L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     attempt.expect_output(a, "A: no request yet");
     expect_reply(attempt, client, a, "hello", "HELLO", "a client that was silent for a while");
     expect_reply(attempt, client, a, "again", "AGAIN", "its next request");
@@ -265,8 +256,8 @@ void lose_no_request(trial& attempt) {
     constexpr int requests = 200;
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--wait", L"0", L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     attempt.expect_output(a, "A: no request yet");
     for (int i = 0; i < requests; ++i) {
         const std::string number = std::to_string(i);
@@ -278,10 +269,10 @@ void lose_no_request(trial& attempt) {
 void end_with_a_silent_client(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--wait", L"50", L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     attempt.expect_output(a, "A: no request yet");
-    client.leave();
+    client.close();
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: the client left; requests answered: 0");
 }
@@ -297,8 +288,8 @@ void serve_b(trial& attempt) {
 void serve_two(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    pipe_client slow(attempt, pipe.name);
-    expect_connection(attempt, slow, a);
+    pipe_end slow(attempt, pipe.name);
+    slow.expect_connection(a);
     expect_reply(attempt, slow, a, "first", "FIRST", "the first client");
     expect_good_b(attempt, a, pipe); // while the first client is silent
     expect_reply(attempt, slow, a, "last", "LAST", "the first client after that");
@@ -309,17 +300,17 @@ void serve_waiting_requests(trial& attempt) {
     constexpr int requests = 100;
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
-    pipe_client client(attempt, pipe.name);
-    expect_connection(attempt, client, a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     for (int i = 0; i < requests; ++i) {
-        client.send(std::to_string(i));
+        client.write(std::to_string(i));
     }
     for (int i = 0; i < requests; ++i) {
-        const auto reply = client.receive();
+        const auto reply = client.read_message();
         attempt.expect(reply == std::to_string(i),
                        "100 requests that wait in the pipe get one reply each, in their order",
                        reply ? "reply " + std::to_string(i + 1) + " is wrong"
-                             : "no reply came; " + state_of(attempt, a));
+                             : "no reply came; " + attempt.state_of(a));
     }
 }
 
@@ -329,13 +320,13 @@ void survive_short_visits(trial& attempt) {
     const pipe_for_check pipe;
     program& a = attempt.start_learner({L"--name", pipe.suffix});
     for (int i = 0; i < visits; ++i) {
-        pipe_client client(attempt, pipe.name);
-        expect_connection(attempt, client, a);
+        pipe_end client(attempt, pipe.name);
+        client.expect_connection(a);
         if (i % 3 != 0) {
-            client.send("hello");
+            client.write("hello");
         }
         if (i % 3 == 2) {
-            client.receive();
+            client.read_message();
         }
     }
     expect_good_b(attempt, a, pipe);

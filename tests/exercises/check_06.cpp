@@ -137,8 +137,7 @@ bool signaled(const trial& attempt, HANDLE event, const program& sender) {
 void expect_empty(const trial& attempt, const shared_objects& objects, program& b) {
     if (!signaled(attempt, objects.block_empty(), b)) {
         attempt.expect(false, "B sets block_empty when it has come, and when it has read a block",
-                       std::string(b.wait(0) ? "B ended" : "B hung") +
-                           " without it; its last line: \"" + ipc::exercise::last_line(b) + "\"");
+                       attempt.state_of(b));
     }
 }
 

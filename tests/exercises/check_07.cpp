@@ -3,7 +3,7 @@
 #include "common/security.hpp"
 #include "demos/07_thread_per_client/protocol.hpp"
 #include "tests/exercises/check.hpp"
-#include "tests/exercises/client.hpp"
+#include "tests/exercises/pipe_end.hpp"
 
 #include <optional>
 #include <string>
@@ -11,8 +11,7 @@
 
 namespace {
 
-using ipc::exercise::pipe_client;
-using ipc::exercise::state_of;
+using ipc::exercise::pipe_end;
 using ipc::exercise::trial;
 using ipc::test::program;
 
@@ -30,11 +29,12 @@ program& start_server(trial& attempt, const pipe_for_check& pipe, const std::wst
     return a;
 }
 
-void connect_and_ask(const trial& attempt, pipe_client& client, program& a) {
-    const bool connected = client.connect(a);
-    const auto reply = connected && client.send("hello") ? client.receive() : std::nullopt;
+void connect_and_ask(const trial& attempt, pipe_end& client, program& a) {
+    client.expect_connection(a);
+    const bool sent = client.write("hello") == ERROR_SUCCESS;
+    const auto reply = sent ? client.read_message() : std::nullopt;
     attempt.expect(reply == "HELLO", "A answers hello with HELLO",
-                   reply ? "another reply" : "no reply came; " + state_of(attempt, a));
+                   reply ? "another reply" : "no reply came; " + attempt.state_of(a));
 }
 
 void expect_end_at_ctrl_c(const trial& attempt, program& a, std::string_view last) {
@@ -50,7 +50,7 @@ void answer_several(trial& attempt) {
         program& b = attempt.start_partner({L"--name", pipe.suffix, L"one", L"two"});
         const bool ended = b.wait(attempt.limit_ms());
         attempt.expect(ended, "B connects, gets its replies and ends",
-                       ended ? "" : "B waits in vain; " + state_of(attempt, a));
+                       ended ? "" : "B waits in vain; " + attempt.state_of(a));
         attempt.expect_exit_code(b, 0);
         attempt.expect_line(b, "B: ONE");
         attempt.expect_line(b, "B: TWO");
@@ -66,7 +66,7 @@ void end_without_a_client(trial& attempt) {
 void end_with_a_silent_client(trial& attempt) {
     const pipe_for_check pipe;
     program& a = start_server(attempt, pipe, L"0");
-    pipe_client client(attempt, pipe.name);
+    pipe_end client(attempt, pipe.name);
     connect_and_ask(attempt, client, a); // from now on it is silent
     expect_end_at_ctrl_c(attempt, a, "A: the end; requests answered: 1");
 }
@@ -75,16 +75,16 @@ void end_with_a_silent_client(trial& attempt) {
 void end_during_work(trial& attempt) {
     const pipe_for_check pipe;
     program& a = start_server(attempt, pipe, L"500");
-    pipe_client client(attempt, pipe.name);
-    const bool connected = client.connect(a);
+    pipe_end client(attempt, pipe.name);
+    client.expect_connection(a);
     // Longer than the pipe's buffer for requests: when it has been sent, A has read it.
-    const bool sent = connected && client.send(std::string(20'000, 'x'));
+    const bool sent = client.write(std::string(20'000, 'x')) == ERROR_SUCCESS;
     attempt.expect(sent, "A reads a request of 20000 bytes",
-                   sent ? "" : "A did not read it; " + state_of(attempt, a));
+                   sent ? "" : "A did not read it; " + attempt.state_of(a));
     a.press_ctrl_c();
-    const auto reply = client.receive();
+    const auto reply = client.read_message();
     attempt.expect(reply == std::string(20'000, 'X'), "the request on which A works gets its reply",
-                   reply ? "another reply" : "no reply came; " + state_of(attempt, a));
+                   reply ? "another reply" : "no reply came; " + attempt.state_of(a));
     attempt.expect_exit_code(a, 0);
     attempt.expect_line(a, "A: the end; requests answered: 1");
 }

@@ -35,7 +35,7 @@ void answer_large_request(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_learner({L"--name", suffix});
     attempt.expect_output(a, "A: waiting for a client");
-    request_client client(attempt, pipe_of(suffix));
+    request_client client(attempt, a, pipe_of(suffix));
     client.ask(std::string(protocol::max_message_bytes, 'x'));
     client.ask(""); // an empty message is a request, too
     client.leave();
@@ -47,7 +47,7 @@ void end_with_client(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_learner({L"--name", suffix});
     attempt.expect_output(a, "A: waiting for a client");
-    request_client client(attempt, pipe_of(suffix));
+    request_client client(attempt, a, pipe_of(suffix));
     client.ask("one");
     client.send("two");
     client.leave();
@@ -59,9 +59,9 @@ void answer_several(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_learner({L"--clients", L"3", L"--name", suffix});
     attempt.expect_output(a, "A: waiting for clients");
-    request_client first(attempt, pipe_of(suffix));
-    request_client second(attempt, pipe_of(suffix));
-    request_client third(attempt, pipe_of(suffix));
+    request_client first(attempt, a, pipe_of(suffix));
+    request_client second(attempt, a, pipe_of(suffix));
+    request_client third(attempt, a, pipe_of(suffix));
     for (const char* round : {" a", " b", " c"}) {
         first.send(std::string("one") + round);
         second.send(std::string("two") + round);
@@ -91,7 +91,7 @@ void answer_long_requests(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_learner({L"--name", suffix});
     attempt.expect_output(a, "A: waiting for clients");
-    request_client client(attempt, pipe_of(suffix));
+    request_client client(attempt, a, pipe_of(suffix));
     client.ask(std::string(4096, 'x')); // fills the first buffer
     client.ask(std::string(4097, 'y'));
     client.ask(std::string(protocol::max_message_bytes, 'z'));
@@ -105,9 +105,9 @@ void drop_client_with_too_long_request(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_learner({L"--clients", L"2", L"--name", suffix});
     attempt.expect_output(a, "A: waiting for clients");
-    request_client bad(attempt, pipe_of(suffix));
-    request_client good(attempt, pipe_of(suffix));
-    bad.try_send(std::string(protocol::max_message_bytes + 1, 'x'), attempt.limit_ms());
+    request_client bad(attempt, a, pipe_of(suffix));
+    request_client good(attempt, a, pipe_of(suffix));
+    bad.try_send(std::string(protocol::max_message_bytes + 1, 'x'));
     good.ask("one");
     good.leave();
     attempt.expect_exit_code(a, 0);
@@ -121,12 +121,12 @@ void accept_while_a_client_is_busy(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_learner({L"--clients", L"2", L"--name", suffix});
     attempt.expect_output(a, "A: waiting for clients");
-    request_client busy(attempt, pipe_of(suffix));
+    request_client busy(attempt, a, pipe_of(suffix));
     busy.ask("one");
     {
         auto paused = std::make_unique<ipc::exercise::pause>(a);
         const ipc::exercise::request_flood flood(busy);
-        request_client other(attempt, pipe_of(suffix));
+        request_client other(attempt, a, pipe_of(suffix));
         paused.reset();
         other.ask("two");
     }

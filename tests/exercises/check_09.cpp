@@ -38,9 +38,9 @@ void answer_program_b(trial& attempt) {
 void answer_several(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = start_server(attempt, suffix, L"3");
-    request_client first(attempt, pipe_of(suffix));
-    request_client second(attempt, pipe_of(suffix));
-    request_client third(attempt, pipe_of(suffix));
+    request_client first(attempt, a, pipe_of(suffix));
+    request_client second(attempt, a, pipe_of(suffix));
+    request_client third(attempt, a, pipe_of(suffix));
     for (const char* round : {" a", " b", " c"}) {
         first.send(std::string("one") + round);
         second.send(std::string("two") + round);
@@ -62,7 +62,7 @@ void survive_visitor(trial& attempt) {
     program& a = start_server(attempt, suffix, L"1");
     {
         const pause paused(a);
-        request_client visitor(attempt, pipe_of(suffix));
+        request_client visitor(attempt, a, pipe_of(suffix));
         visitor.leave();
     }
     attempt.expect_exit_code(a, 0);
@@ -74,11 +74,11 @@ void survive_impatient_client(trial& attempt) {
     program& a = start_server(attempt, suffix, L"2");
     {
         const pause paused(a);
-        request_client impatient(attempt, pipe_of(suffix));
+        request_client impatient(attempt, a, pipe_of(suffix));
         impatient.send("one");
         impatient.leave();
     }
-    request_client other(attempt, pipe_of(suffix));
+    request_client other(attempt, a, pipe_of(suffix));
     other.ask("two");
     other.leave();
     attempt.expect_exit_code(a, 0);
@@ -88,12 +88,12 @@ void survive_impatient_client(trial& attempt) {
 void answer_long_requests(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = start_server(attempt, suffix, L"2");
-    request_client client(attempt, pipe_of(suffix));
+    request_client client(attempt, a, pipe_of(suffix));
     client.ask(std::string(4096, 'x')); // fills the first buffer
     client.ask(std::string(4097, 'y'));
     client.ask(std::string(protocol::max_message_bytes, 'z'));
-    request_client bad(attempt, pipe_of(suffix));
-    bad.try_send(std::string(protocol::max_message_bytes + 1, 'x'), attempt.limit_ms());
+    request_client bad(attempt, a, pipe_of(suffix));
+    bad.try_send(std::string(protocol::max_message_bytes + 1, 'x'));
     client.ask("one");
     client.leave();
     attempt.expect_exit_code(a, 0);
@@ -110,7 +110,7 @@ void survive_leaving_clients(trial& attempt) {
         program& b = attempt.start_partner({L"--limit", L"0", L"--name", suffix, L"one"});
         attempt.expect_exit_code(b, 0);
     }
-    request_client last(attempt, pipe_of(suffix));
+    request_client last(attempt, a, pipe_of(suffix));
     last.ask("one");
     last.leave();
     attempt.expect_exit_code(a, 0);

@@ -36,8 +36,7 @@ public:
         call_.wait(connected, attempt_.limit_ms(), client.process());
         std::string request = read(client).second;
         attempt_.expect(!request.empty(), "B sends its request",
-                        "no request came; the last line of B: \"" +
-                            ipc::exercise::last_line(client) + "\"");
+                        request.empty() ? "no request came; " + attempt_.state_of(client) : "");
         return request;
     }
 

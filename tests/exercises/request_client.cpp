@@ -1,25 +1,16 @@
 #include "tests/exercises/request_client.hpp"
 
-#include "common/error.hpp"
 #include "common/overlapped.hpp"
-#include "common/pipe.hpp"
 
 #include <tlhelp32.h>
 
 #include <algorithm>
-#include <exception>
 #include <stop_token>
 #include <utility>
 
 namespace ipc::exercise {
 
 namespace {
-
-// "the connection ended: ERROR_BROKEN_PIPE (109)", without the system's text.
-std::string connection_end(DWORD error) {
-    const std::string text = error_text(error);
-    return "the connection ended: " + text.substr(0, text.find(": "));
-}
 
 std::string in_upper_case(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(), [](char letter) {
@@ -34,10 +25,10 @@ void expect_replies(const trial& attempt, test::program& a, test::program& b,
                     const std::vector<std::string>& lines) {
     attempt.expect_end(b);
     if (b.exit_code() != 0) {
+        const std::string seen = attempt.state_of(b);
         a.wait(1000); // the connection breaks first, and then A says why
         attempt.expect(false, "B ends with exit code 0",
-                       "the last line of B: \"" + last_line(b) + "\"; the last line of A: \"" +
-                           last_line(a) + "\"");
+                       seen + "; the last line of A: \"" + last_line(a) + "\"");
     }
     for (const std::string& line : lines) {
         attempt.expect_line(b, line);
@@ -70,29 +61,25 @@ pause::~pause() {
     }
 }
 
-request_client::request_client(const trial& attempt, const std::wstring& name) : attempt_(attempt) {
-    try {
-        pipe_ = connect_to_pipe(name, GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED,
-                                attempt.limit_ms());
-    } catch (const std::exception&) {
-        attempt.expect(false, "a client can connect", "no pipe instance was free");
+request_client::request_client(const trial& attempt, test::program& server,
+                               const std::wstring& name)
+    : attempt_(attempt), server_(server), pipe_(attempt, name) {
+    pipe_.expect_connection(server);
+}
+
+void request_client::expect_success(DWORD error, const std::string& expected,
+                                    std::string_view missing) {
+    if (error != ERROR_SUCCESS) {
+        attempt_.expect(false, expected,
+                        (error == WAIT_TIMEOUT ? std::string(missing)
+                                               : "the connection ended: " + error_name(error)) +
+                            "; " + attempt_.state_of(server_));
     }
-    DWORD mode = PIPE_READMODE_MESSAGE;
-    SetNamedPipeHandleState(pipe_.get(), &mode, nullptr, nullptr); // after a failure, a read fails
 }
 
 void request_client::send(const std::string& request) {
-    const DWORD error = try_send(request, attempt_.limit_ms());
-    attempt_.expect(error == ERROR_SUCCESS, "a client can send a request",
-                    error == WAIT_TIMEOUT ? "A hung: it did not read the request"
-                                          : connection_end(error));
-}
-
-DWORD request_client::try_send(const std::string& request, DWORD limit_ms) {
-    overlapped_call call(pipe_.get());
-    const BOOL done = WriteFile(pipe_.get(), request.data(), static_cast<DWORD>(request.size()),
-                                nullptr, call.get());
-    return call.wait(done, limit_ms).error;
+    expect_success(pipe_.write(request), "a client can send a request",
+                   "A did not read the request");
 }
 
 void request_client::expect_reply(const std::string& request) {
@@ -100,14 +87,8 @@ void request_client::expect_reply(const std::string& request) {
                                      ? "a client reads \"" + in_upper_case(request) + "\""
                                      : "a client reads the reply to its request of " +
                                            std::to_string(request.size()) + " bytes";
-    std::vector<char> reply(2 * 1024 * 1024);
-    overlapped_call call(pipe_.get());
-    const BOOL done =
-        ReadFile(pipe_.get(), reply.data(), static_cast<DWORD>(reply.size()), nullptr, call.get());
-    const call_result read = call.wait(done, attempt_.limit_ms());
-    attempt_.expect(read.error != WAIT_TIMEOUT, expected, "A hung: no reply came");
-    attempt_.expect(read.error == ERROR_SUCCESS, expected, connection_end(read.error));
-    const std::string seen(reply.data(), read.bytes);
+    std::string seen;
+    expect_success(pipe_.read(seen, DWORD{2} << 20).error, expected, "no reply came");
     attempt_.expect(seen == in_upper_case(request), expected,
                     seen.size() <= 20 ? "it read \"" + seen + "\""
                                       : "it read " + std::to_string(seen.size()) +
@@ -120,14 +101,14 @@ request_flood::request_flood(const request_client& client) {
         const BOOL done = WriteFile(pipe, "", 0, nullptr, call.get());
         return call.wait(done, limit_ms).error;
     };
-    overlapped_call call(client.pipe());
-    for (int i = 0; i < requests_in_advance && send(client.pipe(), call, 0) == ERROR_SUCCESS; ++i) {
-    }
+    overlapped_call call(client.handle());
+    for (int i = 0; i < requests_in_advance && send(client.handle(), call, 0) == ERROR_SUCCESS;
+         ++i) {}
     writer_ = std::jthread([&client, send](const std::stop_token& stop) {
-        overlapped_call next(client.pipe());
+        overlapped_call next(client.handle());
         DWORD error = ERROR_SUCCESS;
         while (!stop.stop_requested() && (error == ERROR_SUCCESS || error == WAIT_TIMEOUT)) {
-            error = send(client.pipe(), next, 100);
+            error = send(client.handle(), next, 100);
         }
     });
 }

@@ -5,17 +5,19 @@
 
 #include "common/unique_handle.hpp"
 #include "tests/exercises/check.hpp"
+#include "tests/exercises/pipe_end.hpp"
 
 #include <windows.h>
 
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 namespace ipc::exercise {
 
-// Expects that B, which reads replies, ends with these lines and exit code 0. Otherwise the text names A's error
-// too, if A has ended.
+// Expects that B, which reads replies, ends with these lines and exit code 0. Otherwise the text has A's last
+// line, too, which may say why.
 void expect_replies(const trial& attempt, test::program& a, test::program& b,
                     const std::vector<std::string>& lines);
 
@@ -33,25 +35,28 @@ private:
 
 class request_client {
 public:
-    // Expects that a client can connect to the pipe of this name.
-    request_client(const trial& attempt, const std::wstring& name);
+    // Expects that a client can connect to the program's pipe of this name.
+    request_client(const trial& attempt, test::program& server, const std::wstring& name);
 
     // Expects that the request is written: A reads it, or the pipe's buffer has space for it.
     void send(const std::string& request);
-    // Returns the error, WAIT_TIMEOUT after the limit.
-    DWORD try_send(const std::string& request, DWORD limit_ms);
+    // Returns the error, or WAIT_TIMEOUT.
+    DWORD try_send(const std::string& request) { return pipe_.write(request); }
     // Expects the request's reply to come next.
     void expect_reply(const std::string& request);
     void ask(const std::string& request) {
         send(request);
         expect_reply(request);
     }
-    void leave() { pipe_.reset(); }
-    HANDLE pipe() const { return pipe_.get(); }
+    void leave() { pipe_.close(); }
+    HANDLE handle() const { return pipe_.handle(); }
 
 private:
+    void expect_success(DWORD error, const std::string& expected, std::string_view missing);
+
     const trial& attempt_;
-    unique_handle pipe_;
+    test::program& server_;
+    pipe_end pipe_;
 };
 
 // Sends empty requests as fast as it can, some thousand in its constructor and then on a thread, until the end of

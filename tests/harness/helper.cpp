@@ -257,6 +257,15 @@ int hang(const arguments&) {
     return 0;
 }
 
+// Sets the event of this name and then hangs: the event says that the program runs.
+int announce(const arguments& args) {
+    const ipc::unique_handle event(OpenEventW(EVENT_MODIFY_STATE, FALSE, args.at(0).c_str()));
+    if (!event || !SetEvent(event.get())) {
+        ipc::throw_last_error("SetEvent");
+    }
+    return hang({});
+}
+
 // Uses this many MiB of memory until the test ends this process.
 int take_memory(const arguments& args) {
     const std::string memory(std::size_t{std::stoul(args.at(0))} << 20, 'x');
@@ -311,6 +320,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"wait-then-echo", wait_then_echo},
         {L"set-event-handle", set_event_handle},
         {L"hang", hang},
+        {L"announce", announce},
         {L"show-console", show_console},
         {L"start-and-leave", start_and_leave},
         {L"print", print},

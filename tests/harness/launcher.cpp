@@ -250,8 +250,10 @@ void program::collect(HANDLE read_end, std::string& into, const start_options& o
         if (options.on_line) {
             lines.write(bytes);
         }
+        output_bytes_ += received;
         const std::lock_guard lock(mutex_);
-        into += bytes;
+        const std::size_t most = options.most_output_bytes;
+        into += most == 0 ? bytes : bytes.substr(0, most - into.size());
         changed_.notify_all();
     }
     lines.finish();

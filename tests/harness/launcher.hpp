@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -55,6 +56,8 @@ struct start_options {
     std::vector<HANDLE> inherited; // besides the standard handles; they must be inheritable
     DWORD creation_flags = 0;      // further flags for CreateProcessW
     std::function<void(std::string_view line)> on_line; // is called on another thread
+    // How much of each output is kept, in bytes; 0: everything. The rest is read and forgotten.
+    std::size_t most_output_bytes = 0;
 };
 
 // A running program and its children, in a job of their own. Its standard input is empty. Two
@@ -93,6 +96,9 @@ public:
     std::string output();    // everything it has written so far, byte for byte
     std::string error_output();
 
+    // Returns how many bytes it has written to both outputs so far, forgotten ones included.
+    std::uint64_t output_bytes() const { return output_bytes_; }
+
     // Returns the largest committed memory that a look every 10 ms has found, in bytes.
     std::uint64_t peak_memory_bytes() const { return peak_memory_bytes_; }
 
@@ -108,6 +114,7 @@ private:
     std::string output_;
     std::string error_output_;
     int open_outputs_ = 2;
+    std::atomic<std::uint64_t> output_bytes_ = 0;
     std::atomic<std::uint64_t> peak_memory_bytes_ = 0;
     std::vector<std::jthread> threads_;
 };

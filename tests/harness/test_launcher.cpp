@@ -48,6 +48,15 @@ TEST_CASE("run keeps standard output and standard error apart, byte for byte") {
     CHECK(ipc::test::run({helper, L"binary"}).output.size() == 256 * 100);
 }
 
+TEST_CASE("a program keeps no more output than the options allow, and counts the rest") {
+    ipc::test::start_options options;
+    options.most_output_bytes = 1000;
+    ipc::test::program printing({helper, L"binary"}, options);
+    CHECK(printing.wait_for_end_of_output());
+    CHECK(printing.output() == ipc::test::run({helper, L"binary"}).output.substr(0, 1000));
+    CHECK(printing.output_bytes() == 256 * 100);
+}
+
 TEST_CASE("run finds a child that outlives its parent, and ends it") {
     const ipc::test::result left = ipc::test::run({helper, L"start-and-leave"}, {}, 2000);
     CHECK(left.timed_out);

@@ -466,7 +466,9 @@ TEST_CASE("Connected clients cost the server little memory, and later clients us
     }
     CAPTURE(empty, full);
     const std::uint64_t clients_bytes = n * ipc::test::tested.idle_client_bytes;
-    CHECK(*std::ranges::max_element(full) < empty + clients_bytes + ipc::test::mebibyte);
+    // On a busy machine all threads of a server come into use, and take memory for their stacks.
+    constexpr std::uint64_t stacks_bytes = 2 * ipc::test::mebibyte;
+    CHECK(*std::ranges::max_element(full) < empty + clients_bytes + stacks_bytes);
     // The heap may take two rounds to settle. After that it does not grow any more.
     CHECK(full[3] < full[2] + full[2] / 64 + ipc::test::mebibyte / 8);
 }
@@ -504,7 +506,9 @@ TEST_CASE("Busy clients do not starve the others", "[several]") {
 
 TEST_CASE("Clients that send ahead delay neither new clients nor Ctrl+C", "[several]") {
     running_server server;
-    std::latch all_busy(16);
+    // An event and not std::latch, because this wait has a limit.
+    const ipc::unique_handle all_busy(CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    std::atomic<int> busy = 0;
     std::vector<std::jthread> threads;
     for (int i = 0; i < 16; ++i) {
         threads.emplace_back([&] {
@@ -512,13 +516,15 @@ TEST_CASE("Clients that send ahead delay neither new clients nor Ctrl+C", "[seve
             for (int j = 0; j < 4; ++j) { // so that a request always waits in the pipe
                 client.send("x");
             }
-            all_busy.count_down();
+            if (++busy == 16) {
+                SetEvent(all_busy.get());
+            }
             while (client.receive()) {
                 client.send("x");
             }
         });
     }
-    all_busy.wait();
+    CHECK(WaitForSingleObject(all_busy.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
     for (int i = 0; i < 20; ++i) {
         CHECK(ipc::test::is_served(server.pipe));
     }

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
@@ -176,7 +177,8 @@ TEST_CASE("connect_pipe waits for a server that starts later") {
     CHECK(output_lines(client) == std::vector<std::string>{"connected"});
 }
 
-TEST_CASE("connect_pipe waits for a free instance, and while there is none for a moment") {
+TEST_CASE(
+    "connect_pipe waits while the server is busy, and while the pipe is missing for a moment") {
     const bool recreate = GENERATE(false, true);
     const std::wstring name = new_pipe_name();
     pipe_end server = create_pipe(name);
@@ -216,7 +218,7 @@ TEST_CASE("connect_pipe reports at once what waiting cannot change") {
 // ask_pipe_server
 
 TEST_CASE("ask_pipe_server gets its reply, of any length up to the limit") {
-    const std::size_t size = GENERATE(0, 1, 5'000, 60'000);
+    const std::size_t size = GENERATE(0u, 1u, 5'000u, 60'000u);
     const std::wstring name = new_pipe_name();
     const pipe_end server = create_pipe(name);
     program client(
@@ -232,7 +234,7 @@ TEST_CASE("ask_pipe_server gets its reply, of any length up to the limit") {
 }
 
 TEST_CASE("ask_pipe_server sends an empty request and a large one") {
-    const std::size_t size = GENERATE(0, 30'000);
+    const std::size_t size = GENERATE(0u, 30'000u);
     const std::wstring name = new_pipe_name();
     const pipe_end server = create_pipe(name);
     program client(
@@ -382,7 +384,8 @@ TEST_CASE("read_whole_message reads messages of every length, empty ones include
     program client({snippet(L"read_whole_message"), name, L"1000000", long_limit});
     REQUIRE(server.accept());
     std::vector<std::string> expected;
-    for (const std::size_t size : {0, 5, 4'095, 4'096, 4'097, 8'192, 8'193, 0, 0, 1'000'000, 1}) {
+    for (const std::size_t size :
+         {0u, 5u, 4'095u, 4'096u, 4'097u, 8'192u, 8'193u, 0u, 0u, 1'000'000u, 1u}) {
         const std::string message = random_bytes(size);
         REQUIRE(server.write(message) == ERROR_SUCCESS);
         expected.push_back(std::to_string(size) + " bytes: " + message);
@@ -394,7 +397,7 @@ TEST_CASE("read_whole_message reads messages of every length, empty ones include
 }
 
 TEST_CASE("read_whole_message takes a message of exactly its limit and no longer one") {
-    const std::size_t limit = GENERATE(1, 3'000, 5'000);
+    const std::size_t limit = GENERATE(1u, 3'000u, 5'000u);
     const std::wstring name = new_pipe_name();
     const pipe_end server = create_pipe(name);
     program client({snippet(L"read_whole_message"), name, std::to_wstring(limit), long_limit});
@@ -470,7 +473,7 @@ bool ask(const std::wstring& name, const std::string& request, int times = 3) {
 
 TEST_CASE("pipe_server answers requests of every length up to its limit") {
     running_server server(L"1");
-    for (const std::size_t size : {0, 1, 4'096, 16'384}) {
+    for (const std::size_t size : {0u, 1u, 4'096u, 16'384u}) {
         CHECK(ask(server.name, random_bytes(size)));
     }
     {
@@ -481,6 +484,37 @@ TEST_CASE("pipe_server answers requests of every length up to its limit") {
     }
     CHECK(ask(server.name, "the next client"));
     server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server survives requests that are too long and wait for it already") {
+    running_server server(L"1");
+    for (int i = 0; i < 30; ++i) {
+        const pipe_end client = connect(server.name);
+        CHECK(client.write("request") == ERROR_SUCCESS);
+        client.write(random_bytes(16'385)); // comes while the server is busy with the first
+    }
+    CHECK(ask(server.name, "the next client"));
+    server.check_orderly_end();
+}
+
+TEST_CASE("pipe_server serves clients that come before it waits for them") {
+    const std::wstring name = new_pipe_name();
+    program server({snippet(L"pipe_server"), name, L"200", long_limit});
+    std::vector<pipe_end> clients;
+    const ULONGLONG start_ms = GetTickCount64();
+    while (clients.size() < 200) { // without a pause: each instance is taken as soon as it exists
+        pipe_end client = try_connect(name);
+        if (client.pipe) {
+            clients.push_back(std::move(client));
+        } else {
+            REQUIRE_FALSE(server.wait(0));
+        }
+        REQUIRE(GetTickCount64() - start_ms < ipc::test::default_limit_ms);
+    }
+    for (const pipe_end& client : clients) {
+        REQUIRE(client.write("request") == ERROR_SUCCESS);
+        CHECK(client.read() == "tseuqer");
+    }
 }
 
 TEST_CASE("pipe_server serves more clients than it has instances") {
@@ -642,6 +676,16 @@ void wait_for_objects(const std::wstring& name) {
     }
 }
 
+// Makes a process the receiver of the sender with this name.
+void introduce_receiver(const std::wstring& name, DWORD id) {
+    const ipc::unique_handle mapping(
+        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
+    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
+    REQUIRE(block != nullptr);
+    block->receiver_id = static_cast<LONG>(id);
+    UnmapViewOfFile(block);
+}
+
 } // namespace
 
 TEST_CASE("share_memory sends every block, and both programs end") {
@@ -677,7 +721,7 @@ TEST_CASE("share_memory has one sender and one receiver for a name") {
 }
 
 TEST_CASE("share_memory's receiver checks the length") {
-    const DWORD size = GENERATE(64 * 1024, 64 * 1024 + 1, 0xFFFFFFFF);
+    const DWORD size = GENERATE(64u * 1024, 64u * 1024 + 1, 0xFFFFFFFFu);
     const std::wstring name = new_memory_name();
     const memory_objects objects(name);
     objects.block->sender_id = objects.partner.id();
@@ -728,18 +772,31 @@ TEST_CASE("share_memory's sender notices a dead receiver and a missing one") {
     program sender(send(name));
     wait_for_objects(name);
     program receiver({ipc::test::program_path(L"tests", L"helper.exe"), L"hang"});
-    const ipc::unique_handle mapping(
-        OpenFileMappingW(FILE_MAP_WRITE, FALSE, (name + L".memory").c_str()));
-    auto* block = static_cast<shared_block*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
-    REQUIRE(block != nullptr);
-    block->receiver_id = static_cast<LONG>(receiver.id());
-    UnmapViewOfFile(block);
+    introduce_receiver(name, receiver.id());
     const ipc::unique_handle empty(
         OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
     const ipc::unique_handle full(OpenEventW(SYNCHRONIZE, FALSE, (name + L".full").c_str()));
     SetEvent(empty.get());
     REQUIRE(WaitForSingleObject(full.get(), ipc::test::default_limit_ms) == WAIT_OBJECT_0);
     receiver.kill();
+    check_failed(sender, ERROR_PROCESS_ABORTED);
+}
+
+TEST_CASE("share_memory says so if the partner came and ended before the first block") {
+    constexpr DWORD no_process = 0x7FFFFFFC; // the id of a process that has ended
+    const std::wstring name = new_memory_name();
+    {
+        const memory_objects objects(name);
+        objects.block->sender_id = no_process;
+        program receiver(receive(name));
+        check_failed(receiver, ERROR_PROCESS_ABORTED);
+    }
+    program sender(send(name));
+    wait_for_objects(name);
+    introduce_receiver(name, no_process);
+    const ipc::unique_handle empty(
+        OpenEventW(EVENT_MODIFY_STATE, FALSE, (name + L".empty").c_str()));
+    SetEvent(empty.get());
     check_failed(sender, ERROR_PROCESS_ABORTED);
 }
 

@@ -58,8 +58,8 @@ void create_instance(instance& client, const std::wstring& name) {
     }
 }
 
-// Call it right after the call that started the operation and returned done. It sees to it that
-// the event is set when the operation has ended, in whatever way.
+// Call it right after the call that started the operation and returned done. When the operation
+// has ended, in whatever way, the event has to be set.
 void note_start(instance& client, operation started, [[maybe_unused]] BOOL done) {
     client.current = started;
     // SOLUTION: GetLastError has a meaning only if the call has returned FALSE.

@@ -100,7 +100,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         ipc::throw_last_error("_beginthreadex");
     }
     ipc::print_line("A: serves clients until Ctrl+C");
-    WaitForSingleObject(ctrl_c, INFINITE);
+    WaitForSingleObject(ctrl_c, INFINITE); // a server runs until somebody stops it
     ipc::print_line("A: Ctrl+C");
     stop_thread(server, thread.get());
     ipc::print_line("A: the end; requests answered: {}", server.answered);
