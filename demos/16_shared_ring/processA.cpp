@@ -10,7 +10,7 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/file.hpp"
-#include "common/scope_exit.hpp"
+#include "common/process.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
@@ -31,7 +31,7 @@
 
 namespace {
 
-using protocol::partner;
+using protocol::connection;
 
 constexpr auto usage =
     "processA [--name SUFFIX] [--in FILE | --bytes N | --ping N] [--limit SECONDS]\n"
@@ -72,14 +72,6 @@ ipc::unique_handle create_mapping(const std::wstring& name) {
     return require_new(mapping, GetLastError(), "CreateFileMappingW");
 }
 
-char* map_half(HANDLE mapping, DWORD access, DWORD offset) {
-    void* view = MapViewOfFile(mapping, access, 0, offset, protocol::half_bytes);
-    if (view == nullptr) {
-        ipc::throw_last_error("MapViewOfFile");
-    }
-    return static_cast<char*>(view);
-}
-
 ipc::unique_handle create_event(const std::wstring& name) {
     ipc::user_only_security security;
     const HANDLE event = CreateEventW(security.get(), FALSE /* auto-reset */,
@@ -87,132 +79,75 @@ ipc::unique_handle create_event(const std::wstring& name) {
     return require_new(event, GetLastError(), "CreateEventW");
 }
 
-void require_ready(partner::outcome outcome) {
-    switch (outcome) {
-    case partner::outcome::ready: return;
-    case partner::outcome::partner_died:
-        throw std::runtime_error("the consumer ended before it had received everything");
-    default: throw std::runtime_error("the consumer is there, but reads nothing");
-    }
-}
-
-ipc::unique_handle wait_for_consumer(partner& consumer, const protocol::half& b, DWORD limit_ms) {
-    if (consumer.wait_until([&] { return b.process_id.load() != 0; }, limit_ms) !=
-        partner::outcome::ready) {
-        throw std::runtime_error("no consumer came: start processB");
-    }
-    ipc::unique_handle process(OpenProcess(SYNCHRONIZE, FALSE, b.process_id.load()));
-    if (!process) {
-        ipc::throw_last_error("OpenProcess"); // ERROR_INVALID_PARAMETER: B has ended already
-    }
-    consumer.set_process(process.get());
-    return process;
-}
-
-// What the functions below work with.
-struct stream {
-    ring::writer& ring;
-    ring::reader& replies;
-    partner& consumer;
-    DWORD limit_ms;
-};
-
-char* wait_for_room(const stream& to, std::uint32_t length) {
-    for (;;) {
-        if (char* room = to.ring.reserve(length)) {
-            return room;
-        }
-        to.ring.flush(); // or B would wait for records that only A can see
-        to.consumer.wake();
-        require_ready(
-            to.consumer.wait_until([&] { return to.ring.has_room(length); }, to.limit_ms));
-    }
-}
-
 // The last record says how long the stream was.
-void send_end(const stream& to, std::uint64_t total) {
-    std::memcpy(wait_for_room(to, sizeof total), &total, sizeof total);
-    to.ring.commit(sizeof total, ring::kind::end);
-    to.ring.flush();
-    to.consumer.wake();
-    require_ready(to.consumer.wait_until([&] { return to.ring.all_read(); }, to.limit_ms));
+void send_end(connection& consumer, std::uint64_t total) {
+    std::memcpy(consumer.wait_for_room(sizeof total), &total, sizeof total);
+    consumer.out.commit(sizeof total, ring::kind::end);
+    consumer.wait_until_all_read();
 }
 
-std::uint64_t send_file(const stream& to, ipc::byte_source& source) {
+std::uint64_t send_file(connection& consumer, ipc::byte_source& source) {
     std::uint64_t total = 0;
     // ANCHOR: send_file
     for (;;) {
-        char* room = wait_for_room(to, protocol::record_bytes);
+        char* room = consumer.wait_for_room(protocol::record_bytes);
         const DWORD size = source.read({room, protocol::record_bytes}); // ReadFile into the ring
         if (size == 0) {
-            break;
+            return total;
         }
-        to.ring.commit(size);
-        to.ring.flush();
-        to.consumer.wake(); // a system call only if B sleeps
+        consumer.out.commit(size);
+        consumer.show(); // a system call only if B sleeps
         total += size;
     }
     // ANCHOR_END: send_file
-    send_end(to, total);
-    return total;
 }
 
 // Records of many lengths. They become visible in batches, so that the line with the position does not
 // travel to B's processor for each of them.
-void send_generated(const stream& to, std::uint64_t bytes) {
+void send_generated(connection& consumer, std::uint64_t bytes) {
     const std::vector<char> pattern = protocol::make_pattern();
     std::uint32_t length = 1;
     for (std::uint64_t sent = 0; sent < bytes; sent += length) {
         length = length * 7 % protocol::record_bytes + 1;
         length = static_cast<std::uint32_t>(std::min<std::uint64_t>(length, bytes - sent));
-        char* room = wait_for_room(to, length);
+        char* room = consumer.wait_for_room(length);
         ring::copy_bytes(room, protocol::pattern_at(pattern, sent), length);
-        to.ring.commit(length);
-        if (to.ring.unpublished_bytes() >= protocol::batch_bytes) {
-            to.ring.publish();
-            to.consumer.wake();
+        consumer.out.commit(length);
+        if (consumer.out.unpublished_bytes() >= protocol::batch_bytes) {
+            consumer.out.publish();
+            consumer.wake();
         }
     }
-    send_end(to, bytes);
 }
 
-// Sends one record and waits for its return. Returns the time in ticks of the performance counter.
-LONGLONG ping(const stream& to, const std::vector<char>& message) {
-    LARGE_INTEGER start{};
-    LARGE_INTEGER end{};
-    QueryPerformanceCounter(&start); // never fails since Windows XP
-    char* room = wait_for_room(to, protocol::ping_bytes);
-    ring::copy_bytes(room, message.data(), message.size());
-    to.ring.commit(protocol::ping_bytes);
-    to.ring.flush();
-    to.consumer.wake();
-    require_ready(to.consumer.wait_until([&] { return to.replies.has_record(); }, to.limit_ms));
-    const auto reply = to.replies.read();
-    if (!reply || reply->bytes != std::string_view(message.data(), message.size())) {
+// Sends one record and waits for its return.
+void ping(connection& consumer, std::uint64_t number) {
+    char message[protocol::ping_bytes] = {};
+    std::memcpy(message, &number, sizeof number);
+    std::memcpy(consumer.wait_for_room(sizeof message), message, sizeof message);
+    consumer.out.commit(sizeof message);
+    const ring::record reply = consumer.wait_for_record(); // shows B the record first
+    if (reply.bytes != std::string_view(message, sizeof message)) {
         throw std::runtime_error("the consumer returned another record");
     }
-    to.replies.release();
-    QueryPerformanceCounter(&end);
-    return end.QuadPart - start.QuadPart;
+    consumer.in.release();
 }
 
-void send_pings(const stream& to, std::uint64_t count) {
-    std::vector<LONGLONG> ticks;
-    std::vector<char> message(protocol::ping_bytes);
+void send_pings(connection& consumer, std::uint64_t count) {
+    LARGE_INTEGER frequency{};
+    LARGE_INTEGER start{};
+    LARGE_INTEGER end{};
+    QueryPerformanceFrequency(&frequency); // never fails since Windows XP
+    QueryPerformanceCounter(&start);
     for (std::uint64_t i = 0; i < count; ++i) {
-        std::memcpy(message.data(), &i, sizeof i);
-        ticks.push_back(ping(to, message));
+        ping(consumer, i);
     }
-    send_end(to, count * protocol::ping_bytes);
-    ipc::print_line("A: {} round trips of {} bytes", count, protocol::ping_bytes);
-    if (count != 0) {
-        LARGE_INTEGER frequency{};
-        QueryPerformanceFrequency(&frequency);
-        const auto middle = ticks.begin() + static_cast<std::ptrdiff_t>(ticks.size() / 2);
-        std::nth_element(ticks.begin(), middle, ticks.end());
-        ipc::print_line("A: half of them took at most {} ns",
-                        *middle * 1'000'000'000 / frequency.QuadPart);
-    }
+    QueryPerformanceCounter(&end);
+    const double seconds = static_cast<double>(end.QuadPart - start.QuadPart) /
+                           static_cast<double>(frequency.QuadPart);
+    ipc::print_line("A: {} round trips, on average {} ns", count,
+                    static_cast<std::uint64_t>(
+                        seconds * 1e9 / static_cast<double>(std::max<std::uint64_t>(count, 1))));
 }
 
 } // namespace
@@ -236,40 +171,38 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
     // The handle stays open: B finds the memory by its name only while a handle to it is open.
     const auto mapping = create_mapping(name(protocol::memory_name));
-    char* own = map_half(mapping.get(), FILE_MAP_WRITE, 0);
-    const ipc::scope_exit unmap_own([&] { UnmapViewOfFile(own); });
-    const char* other = map_half(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
-    const ipc::scope_exit unmap_other([&] { UnmapViewOfFile(other); });
-    const auto& b = *reinterpret_cast<const protocol::half*>(other);
-    new (own) protocol::half{};
-    auto& a = *reinterpret_cast<protocol::half*>(own);
+    const protocol::view own(mapping.get(), FILE_MAP_WRITE, 0); // A can write to this half only
+    const protocol::view other(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
+    const auto what = bytes != not_given   ? protocol::content::generated
+                      : pings != not_given ? protocol::content::ping
+                                           : protocol::content::stream;
+    auto& a = *new (&own.header()) protocol::half{};
     a.magic = protocol::magic;
     a.version = protocol::version;
     a.data_bytes = protocol::ring_bytes;
     a.process_id = GetCurrentProcessId();
-    a.what = bytes != not_given   ? protocol::content::generated
-             : pings != not_given ? protocol::content::ping
-                                  : protocol::content::stream;
-    ring::writer records(a.written, b.read, own + protocol::data_start, protocol::ring_bytes);
-    ring::reader replies(b.written, a.read, other + protocol::data_start, protocol::ring_bytes);
+    a.what = what;
     const auto wake_b = create_event(name(protocol::wake_b_name));
     const auto wake_a = create_event(name(protocol::wake_a_name)); // last: B looks for it
 
-    partner consumer(wake_a.get(), wake_b.get(), a, b);
+    connection consumer(a, other.header(), wake_a.get(), wake_b.get(), limit.ms);
     ipc::print_line("A: waiting for a consumer");
-    const auto process = wait_for_consumer(consumer, b, limit.ms);
+    std::uint32_t process_id = 0; // loaded once for the check and the use
+    consumer.wait_until([&] { return (process_id = other.header().process_id) != 0; });
+    consumer.watch(process_id);
     ipc::print_line("A: a consumer is there");
-    const stream to{records, replies, consumer, limit.ms};
-    if (a.what == protocol::content::ping) {
-        send_pings(to, pings);
-    } else {
-        if (a.what == protocol::content::generated) {
-            send_generated(to, bytes);
-        } else {
-            bytes = send_file(to, source);
-        }
-        ipc::print_line("A: the consumer has received all {} bytes", bytes);
+    switch (what) {
+    case protocol::content::stream: bytes = send_file(consumer, source); break;
+    case protocol::content::generated: send_generated(consumer, bytes); break;
+    case protocol::content::ping:
+        send_pings(consumer, pings);
+        bytes = pings * protocol::ping_bytes;
+        break;
     }
+    send_end(consumer, bytes);
+    // B still has handles: the name is free for the next pair of processes when B has ended, too.
+    ipc::wait_for_exit(consumer.process(), limit.ms);
+    ipc::print_line("A: the consumer has received all {} bytes", bytes);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

@@ -9,7 +9,6 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/file.hpp"
-#include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
@@ -18,7 +17,6 @@
 #include <windows.h>
 
 #include <cstdint>
-#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -26,7 +24,7 @@
 
 namespace {
 
-using protocol::partner;
+using protocol::connection;
 
 constexpr auto usage =
     "processB [--name SUFFIX] [--out FILE] [--limit SECONDS]\n"
@@ -53,111 +51,45 @@ ipc::unique_handle open_event(const std::wstring& name, DWORD access, DWORD limi
     }
 }
 
-char* map_half(HANDLE mapping, DWORD access, DWORD offset) {
-    void* view = MapViewOfFile(mapping, access, 0, offset, protocol::half_bytes);
-    if (view == nullptr) {
-        ipc::throw_last_error("MapViewOfFile"); // ERROR_ACCESS_DENIED: the memory is too small
-    }
-    MEMORY_BASIC_INFORMATION memory{}; // a view can have addresses without memory
-    if (VirtualQuery(view, &memory, sizeof memory) == 0 || memory.State != MEM_COMMIT ||
-        memory.RegionSize < protocol::half_bytes) {
-        UnmapViewOfFile(view);
-        throw std::runtime_error("the producer shares too little memory");
-    }
-    return static_cast<char*>(view);
-}
-
-ipc::unique_handle open_producer(const protocol::half& a) {
+void check_layout(const protocol::half& a) {
     if (a.magic != protocol::magic || a.version != protocol::version ||
         a.data_bytes != protocol::ring_bytes) {
         throw std::runtime_error("the producer uses another layout of the shared memory");
     }
-    ipc::unique_handle producer(OpenProcess(SYNCHRONIZE, FALSE, a.process_id.load()));
-    if (!producer) {
-        ipc::throw_last_error("OpenProcess"); // ERROR_INVALID_PARAMETER: A has ended already
-    }
-    return producer;
 }
 
 // Makes this process the only consumer. The slot is never reused: a second B would receive the rest
 // of a stream without its start.
-void register_consumer(protocol::half& b, partner& producer) {
+void register_consumer(protocol::half& b) {
     std::uint32_t nobody = 0;
     if (!b.process_id.compare_exchange_strong(nobody, GetCurrentProcessId())) {
         throw std::runtime_error("the producer has a consumer already");
     }
-    producer.wake();
-}
-
-// What the functions below work with.
-struct stream {
-    ring::reader& ring;
-    ring::writer& replies;
-    partner& producer;
-    DWORD limit_ms;
-};
-
-ring::record wait_for_record(const stream& from) {
-    for (;;) {
-        if (const auto record = from.ring.read()) {
-            return *record;
-        }
-        from.ring.flush(); // or A would wait for room that only B can see
-        from.producer.wake();
-        switch (from.producer.wait_until([&] { return from.ring.has_record(); }, from.limit_ms)) {
-        case partner::outcome::ready: break;
-        case partner::outcome::partner_died:
-            throw std::runtime_error("the producer died: the output is incomplete");
-        default: throw std::runtime_error("the producer is there, but sends nothing");
-        }
-    }
-}
-
-// The last record says how long the stream was.
-void check_total(std::string_view last, std::uint64_t total) {
-    std::uint64_t expected = 0;
-    if (last.size() != sizeof expected) {
-        throw ring::damaged();
-    }
-    std::memcpy(&expected, last.data(), sizeof expected);
-    if (total != expected) {
-        throw ring::damaged();
-    }
 }
 
 // Passes each record to use(bytes) and returns the number of bytes.
-template <class Use> std::uint64_t receive_stream(const stream& from, const Use& use) {
+template <class Use> std::uint64_t receive_stream(connection& producer, const Use& use) {
     std::uint64_t total = 0;
     // ANCHOR: receive_stream
-    for (;;) {
-        const ring::record record = wait_for_record(from);
-        if (record.what == ring::kind::end) {
-            check_total(record.bytes, total);
-            return total;
-        }
+    ring::record record = producer.wait_for_record();
+    while (record.type == ring::kind::data) {
         use(record.bytes); // they are still in the ring
         total += record.bytes.size();
-        from.ring.release();
-        from.producer.wake(); // a system call only if A sleeps
+        producer.in.release();
+        producer.wake(); // a system call only if A sleeps
+        record = producer.wait_for_record();
     }
     // ANCHOR_END: receive_stream
-}
-
-// Releases the last record: A learns that everything was used.
-void confirm_end(const stream& from) {
-    from.ring.release();
-    from.ring.flush();
-    from.producer.wake();
-}
-
-void return_record(const stream& from, std::string_view bytes) {
-    char* room = from.replies.reserve(static_cast<std::uint32_t>(bytes.size()));
-    if (room == nullptr) {
-        throw std::runtime_error("the producer reads no replies");
+    if (record.bytes != std::string_view(reinterpret_cast<const char*>(&total), sizeof total)) {
+        throw ring::damaged(); // the last record says how long the stream was
     }
+    return total;
+}
+
+void return_record(connection& producer, std::string_view bytes) {
+    char* room = producer.wait_for_room(static_cast<std::uint32_t>(bytes.size()));
     ring::copy_bytes(room, bytes.data(), bytes.size());
-    from.replies.commit(static_cast<std::uint32_t>(bytes.size()));
-    from.replies.flush();
+    producer.out.commit(static_cast<std::uint32_t>(bytes.size())); // shown before the next wait
 }
 
 void check_generated(const std::vector<char>& pattern, std::uint64_t position,
@@ -186,42 +118,39 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (!mapping) {
         ipc::throw_last_error("OpenFileMappingW");
     }
-    const char* other = map_half(mapping.get(), FILE_MAP_READ, 0);
-    const ipc::scope_exit unmap_other([&] { UnmapViewOfFile(other); });
-    char* own = map_half(mapping.get(), FILE_MAP_WRITE, protocol::half_bytes);
-    const ipc::scope_exit unmap_own([&] { UnmapViewOfFile(own); });
-    const auto& a = *reinterpret_cast<const protocol::half*>(other);
-    auto& b = *reinterpret_cast<protocol::half*>(own);
-    const auto process = open_producer(a);
-    partner producer(wake_b.get(), wake_a.get(), b, a);
-    producer.set_process(process.get());
-    register_consumer(b, producer);
+    const protocol::view other(mapping.get(), FILE_MAP_READ, 0);
+    const protocol::view own(mapping.get(), FILE_MAP_WRITE, protocol::half_bytes);
+    const protocol::half& a = other.header();
+    check_layout(a);
+    connection producer(own.header(), a, wake_b.get(), wake_a.get(), limit.ms);
+    producer.watch(a.process_id);
+    register_consumer(own.header());
+    producer.wake();
     ipc::print_line("B: the producer is there");
 
-    ring::reader records(a.written, b.read, other + protocol::data_start, protocol::ring_bytes);
-    ring::writer replies(b.written, a.read, own + protocol::data_start, protocol::ring_bytes);
-    const stream from{records, replies, producer, limit.ms};
     std::uint64_t total = 0;
     switch (a.what.load()) { // once: A could change it
     case protocol::content::stream:
-        total = receive_stream(from, [&](std::string_view bytes) { sink.write(bytes); });
-        sink.finish();
+        total = receive_stream(producer, [&](std::string_view bytes) { sink.write(bytes); });
         break;
     case protocol::content::generated: {
         const std::vector<char> pattern = protocol::make_pattern();
         std::uint64_t position = 0;
-        total = receive_stream(from, [&](std::string_view bytes) {
+        total = receive_stream(producer, [&](std::string_view bytes) {
             check_generated(pattern, position, bytes);
             position += bytes.size();
         });
         break;
     }
     case protocol::content::ping:
-        total = receive_stream(from, [&](std::string_view bytes) { return_record(from, bytes); });
+        total = receive_stream(producer,
+                               [&](std::string_view bytes) { return_record(producer, bytes); });
         break;
     default: throw ring::damaged();
     }
-    confirm_end(from);
+    sink.finish();
+    producer.in.release(); // the last record: A learns that everything was used
+    producer.show();
     ipc::print_line("B: the stream ended after {} bytes", total);
     return 0;
 } catch (...) {

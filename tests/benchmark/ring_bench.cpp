@@ -13,11 +13,14 @@
 #include "tests/benchmark/ring_load.hpp"
 #include "tests/benchmark/ring_report.hpp"
 
+#include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <ios>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace {
 

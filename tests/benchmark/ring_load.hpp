@@ -25,8 +25,8 @@ public:
     ring_figures measure(const ring_point& point, DWORD duration_ms);
 
 private:
-    struct connection;
-    std::unique_ptr<connection> connection_;
+    struct session;
+    std::unique_ptr<session> session_;
 };
 
 // The second process: carries out what the first one asks for, and returns when the first one ends.

@@ -49,7 +49,7 @@ void lose_the_consumer(trial& attempt) {
     attempt.expect_output(b, "B: the producer is there");
     b.kill();
     attempt.expect_exit_code(a, 1);
-    attempt.expect_line(a, "A: the consumer has ended");
+    attempt.expect_line(a, "A: the other process ended: the stream is incomplete");
 }
 
 // The check plays a B that sleeps from the beginning, as the number in its half says.
@@ -71,7 +71,7 @@ void wake_a_sleeping_consumer(trial& attempt) {
     attempt.expect(wake_a && wake_b && memory != nullptr,
                    "A creates the memory and the events of the pair", "one of them does not exist");
     auto& b = *reinterpret_cast<protocol::half*>(memory + protocol::half_bytes);
-    b.sleep.number = 1;
+    b.sleep.value = 1;
     b.process_id = GetCurrentProcessId();
     SetEvent(wake_a.get());
     const bool woken = WaitForSingleObject(wake_b.get(), attempt.limit_ms()) == WAIT_OBJECT_0;

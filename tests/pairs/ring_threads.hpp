@@ -55,10 +55,10 @@ struct options {
 
 // What the two processes of the pair share.
 struct shared_memory {
-    ring::shared_position written{};
-    ring::shared_position read{};
-    ring::shared_sleep writer_sleep{};
-    ring::shared_sleep reader_sleep{};
+    ring::shared_number written{};
+    ring::shared_number read{};
+    ring::shared_number writer_sleep{};
+    ring::shared_number reader_sleep{};
 };
 
 struct counts {
@@ -75,16 +75,16 @@ inline char byte_of(std::uint32_t record, std::uint32_t i) {
     return static_cast<char>(record * 31 + i * 7);
 }
 
-// As protocol::partner::wait_until.
+// As protocol::connection::wait_until.
 template <class Ready>
-void wait_until(const Ready& ready, ring::sleeper& sleeper, event& own, const options& what) {
+void wait_until(const Ready& ready, ring::sleep_signal& sleep, event& own, const options& what) {
     for (int i = 0; i < what.spin_looks; ++i) {
         if (ready()) {
             return;
         }
     }
     for (;;) {
-        sleeper.announce_sleep();
+        sleep.announce_sleep();
         if (ready()) {
             break;
         }
@@ -92,23 +92,22 @@ void wait_until(const Ready& ready, ring::sleeper& sleeper, event& own, const op
             throw std::runtime_error("nobody ended a sleep");
         }
     }
-    sleeper.announce_end();
+    sleep.announce_end();
 }
 
 // One of the two threads: it sleeps as itself and wakes the other one.
 struct side {
-    ring::sleeper sleeper;
-    ring::waker waker;
+    ring::sleep_signal sleep;
     event& own;
     event& others;
     const options& what;
 
     void wake() {
-        if (waker.must_wake()) {
+        if (sleep.must_wake()) {
             others.set();
         }
     }
-    template <class Ready> void wait(const Ready& ready) { wait_until(ready, sleeper, own, what); }
+    template <class Ready> void wait(const Ready& ready) { wait_until(ready, sleep, own, what); }
 };
 
 inline void write_records(ring::writer ring, side self) {
@@ -119,7 +118,7 @@ inline void write_records(ring::writer ring, side self) {
         while ((room = ring.reserve(length)) == nullptr) {
             ring.flush();
             self.wake();
-            self.wait([&] { return ring.has_room(length); });
+            self.wait([&] { return ring.reader_moved(); });
         }
         for (std::uint32_t k = 0; k < length; ++k) {
             room[k] = byte_of(i, k);
@@ -135,7 +134,9 @@ inline void write_records(ring::writer ring, side self) {
     }
     ring.flush();
     self.wake();
-    self.wait([&] { return ring.all_read(); });
+    while (!ring.all_read()) {
+        self.wait([&] { return ring.reader_moved(); });
+    }
 }
 
 inline bool is_right(const ring::record& record, std::uint32_t i, const options& what) {
@@ -178,7 +179,7 @@ inline counts stream(const options& what) {
     std::thread writing([&] {
         try {
             write_records(ring::writer(memory.written, memory.read, bytes, what.ring_bytes),
-                          {ring::sleeper(memory.writer_sleep), ring::waker(memory.reader_sleep),
+                          {ring::sleep_signal(memory.writer_sleep, memory.reader_sleep),
                            wake_writer, wake_reader, what});
         } catch (const std::exception& problem) {
             writer_problem = problem.what();
@@ -186,8 +187,8 @@ inline counts stream(const options& what) {
     });
     try {
         read_records(ring::reader(memory.written, memory.read, bytes, what.ring_bytes),
-                     {ring::sleeper(memory.reader_sleep), ring::waker(memory.writer_sleep),
-                      wake_reader, wake_writer, what},
+                     {ring::sleep_signal(memory.reader_sleep, memory.writer_sleep), wake_reader,
+                      wake_writer, what},
                      result);
     } catch (const std::exception& problem) {
         result.problem = problem.what();
@@ -227,17 +228,17 @@ inline unsigned overlooked_wakeups(unsigned rounds) {
                 arrived.load();
             }
             ring.flush();
-            ring::waker waker(memory.reader_sleep);
-            woken[i] = waker.must_wake() ? 1 : 0;
+            ring::sleep_signal sleep(memory.writer_sleep, memory.reader_sleep);
+            woken[i] = sleep.must_wake() ? 1 : 0;
             meet(2 * i + 2);
         }
     });
     ring::reader ring(memory.written, memory.read, bytes, size);
-    ring::sleeper sleeper(memory.reader_sleep);
+    ring::sleep_signal sleep(memory.reader_sleep, memory.writer_sleep);
     for (unsigned i = 0; i < rounds; ++i) {
-        sleeper.announce_end();
+        sleep.announce_end();
         meet(2 * i + 1);
-        sleeper.announce_sleep();
+        sleep.announce_sleep();
         seen[i] = ring.has_record() ? 1 : 0;
         meet(2 * i + 2);
         ring.read();

@@ -26,5 +26,7 @@ int main() {
             }
         }
     }
-    return wrong == 0 ? 0 : 1;
+    const unsigned overlooked = ring_threads::overlooked_wakeups(3'000);
+    std::printf("%u overlooked wake-ups\n", overlooked);
+    return wrong == 0 && overlooked == 0 ? 0 : 1;
 }

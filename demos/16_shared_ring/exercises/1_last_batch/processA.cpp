@@ -4,7 +4,6 @@
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
-#include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
@@ -22,7 +21,7 @@
 
 namespace {
 
-using protocol::partner;
+using protocol::connection;
 
 constexpr auto usage = "processA [--name SUFFIX] COUNT";
 
@@ -34,52 +33,45 @@ ipc::unique_handle require_object(HANDLE created, const char* call) {
     return object;
 }
 
-char* map_half(HANDLE mapping, DWORD access, DWORD offset) {
-    void* view = MapViewOfFile(mapping, access, 0, offset, protocol::half_bytes);
-    if (view == nullptr) {
-        ipc::throw_last_error("MapViewOfFile");
+ipc::unique_handle create_mapping(const std::wstring& name) {
+    ipc::user_only_security security;
+    const HANDLE created = CreateFileMappingW(INVALID_HANDLE_VALUE, security.get(), PAGE_READWRITE,
+                                              0, 2 * protocol::half_bytes, name.c_str());
+    const bool exists = GetLastError() == ERROR_ALREADY_EXISTS;
+    auto mapping = require_object(created, "CreateFileMappingW");
+    if (exists) {
+        throw std::runtime_error("the name is taken: another processA or its processB is running");
     }
-    return static_cast<char*>(view);
+    return mapping;
 }
 
-struct stream {
-    ring::writer& ring;
-    partner& consumer;
-};
-
-void require_ready(partner::outcome outcome) {
-    if (outcome != partner::outcome::ready) {
-        throw std::runtime_error("the consumer has ended");
-    }
-}
-
-void send_record(const stream& to, std::string_view bytes, ring::kind what) {
+void send_record(connection& consumer, std::string_view bytes, ring::kind type) {
     const auto length = static_cast<std::uint32_t>(bytes.size());
-    char* room = to.ring.reserve(length);
+    char* room = consumer.out.reserve(length);
     while (room == nullptr) {
-        require_ready(to.consumer.wait_until([&] { return to.ring.has_room(length); },
-                                             INFINITE /* B's end ends the wait */));
-        room = to.ring.reserve(length);
+        consumer.wait_until([&] { return consumer.out.reader_moved(); });
+        room = consumer.out.reserve(length);
     }
     bytes.copy(room, bytes.size());
-    to.ring.commit(length, what);
-    if (to.ring.unpublished_bytes() >= protocol::batch_bytes) {
-        to.ring.publish();
-        to.consumer.wake();
+    consumer.out.commit(length, type);
+    if (consumer.out.unpublished_bytes() >= protocol::batch_bytes) {
+        consumer.out.publish();
+        consumer.wake();
     }
 }
 
-void send_lines(const stream& to, std::uint64_t count) {
+void send_lines(connection& consumer, std::uint64_t count) {
     std::uint64_t total = 0;
     for (std::uint64_t i = 1; i <= count; ++i) {
         const std::string line = "line " + std::to_string(i) + "\n";
-        send_record(to, line, ring::kind::data);
+        send_record(consumer, line, ring::kind::data);
         total += line.size();
     }
     ipc::print_line("A: sent {} lines", count);
-    send_record(to, {reinterpret_cast<const char*>(&total), sizeof total}, ring::kind::end);
-    require_ready(to.consumer.wait_until([&] { return to.ring.all_read(); },
-                                         INFINITE /* B's end ends the wait */));
+    send_record(consumer, {reinterpret_cast<const char*>(&total), sizeof total}, ring::kind::end);
+    while (!consumer.out.all_read()) {
+        consumer.wait_until([&] { return consumer.out.reader_moved(); });
+    }
 }
 
 } // namespace
@@ -92,24 +84,16 @@ int wmain(int argc, wchar_t* argv[]) try {
         throw ipc::usage_error(usage);
     }
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
-    ipc::user_only_security security;
-    const auto mapping = require_object(
-        CreateFileMappingW(INVALID_HANDLE_VALUE, security.get(), PAGE_READWRITE, 0,
-                           2 * protocol::half_bytes, name(protocol::memory_name).c_str()),
-        "CreateFileMappingW");
-    char* own = map_half(mapping.get(), FILE_MAP_WRITE, 0);
-    const ipc::scope_exit unmap_own([&] { UnmapViewOfFile(own); });
-    const char* other = map_half(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
-    const ipc::scope_exit unmap_other([&] { UnmapViewOfFile(other); });
-    new (own) protocol::half{};
-    auto& a = *reinterpret_cast<protocol::half*>(own);
-    const auto& b = *reinterpret_cast<const protocol::half*>(other);
+    const auto mapping = create_mapping(name(protocol::memory_name));
+    const protocol::view own(mapping.get(), FILE_MAP_WRITE, 0);
+    const protocol::view other(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
+    auto& a = *new (&own.header()) protocol::half{};
     a.magic = protocol::magic;
     a.version = protocol::version;
     a.data_bytes = protocol::ring_bytes;
     a.process_id = GetCurrentProcessId();
     a.what = protocol::content::stream;
-    ring::writer records(a.written, b.read, own + protocol::data_start, protocol::ring_bytes);
+    ipc::user_only_security security;
     const auto wake_b = require_object(
         CreateEventW(security.get(), FALSE, FALSE, name(protocol::wake_b_name).c_str()),
         "CreateEventW");
@@ -117,13 +101,12 @@ int wmain(int argc, wchar_t* argv[]) try {
         CreateEventW(security.get(), FALSE, FALSE, name(protocol::wake_a_name).c_str()),
         "CreateEventW");
 
-    partner consumer(wake_a.get(), wake_b.get(), a, b);
-    require_ready(consumer.wait_until([&] { return b.process_id.load() != 0; },
-                                      INFINITE /* until somebody starts B */));
-    const auto process =
-        require_object(OpenProcess(SYNCHRONIZE, FALSE, b.process_id.load()), "OpenProcess");
-    consumer.set_process(process.get());
-    send_lines({records, consumer}, std::stoull(rest[0]));
+    connection consumer(a, other.header(), wake_a.get(), wake_b.get(),
+                        INFINITE /* B's end ends a wait */);
+    std::uint32_t process_id = 0;
+    consumer.wait_until([&] { return (process_id = other.header().process_id) != 0; });
+    consumer.watch(process_id);
+    send_lines(consumer, std::stoull(rest[0]));
     ipc::print_line("A: B has received everything");
     return 0;
 } catch (...) {
