@@ -96,7 +96,8 @@ std::uint64_t send_file(connection& consumer, ipc::byte_source& source) {
             return total;
         }
         consumer.out.commit(size);
-        consumer.show(); // a system call only if B sleeps
+        consumer.out.flush(); // with a full barrier, as the next ReadFile can take long
+        consumer.wake();      // a system call only if B sleeps
         total += size;
     }
     // ANCHOR_END: send_file

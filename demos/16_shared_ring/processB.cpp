@@ -150,7 +150,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     sink.finish();
     producer.in.release(); // the last record: A learns that everything was used
-    producer.show();
+    producer.in.flush();
+    producer.wake();
     ipc::print_line("B: the stream ended after {} bytes", total);
     return 0;
 } catch (...) {

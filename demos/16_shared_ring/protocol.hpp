@@ -126,18 +126,18 @@ public:
     }
     HANDLE process() const { return process_.get(); }
 
-    // A system call only if the other process sleeps. Right after publish(), which has no full
-    // barrier, it can miss a process that is just going to sleep: call show() before any wait.
+    // Wakes the other process, with a system call only if it sleeps. Without a full barrier before it
+    // (flush), it can miss a process that is just going to sleep. wait_until() does not miss it. Before
+    // any other wait, for a slow file or a user, call flush() first.
     void wake() {
         if (sleep_.must_wake() && !SetEvent(others_event_)) {
             ipc::throw_last_error("SetEvent");
         }
     }
 
-    // The other process sees everything that this one has written and released, and is awake.
+    // Before a wait: or the other process could wait for what only this one can see.
     void show() {
-        out.flush();
-        in.flush();
+        out.publish();
         wake();
     }
 
@@ -145,7 +145,7 @@ public:
     char* wait_for_room(std::uint32_t length) {
         char* room = nullptr;
         while ((room = out.reserve(length)) == nullptr) {
-            show(); // or the other process could wait for what only this one can see
+            show();
             wait_until([&] { return out.reader_moved(); });
         }
         return room;
@@ -179,6 +179,9 @@ public:
                 YieldProcessor(); // tells the processor that this loop waits: cooler, but slower
             }
         }
+        in.flush();
+        std::atomic_thread_fence(std::memory_order_seq_cst); // nobody is missed: see wake()
+        wake();
         const ULONGLONG start_ms = GetTickCount64();
         // ANCHOR: wait_until
         for (bool other_lives = true;;) {

@@ -81,7 +81,6 @@ constexpr std::uint32_t longest_record(std::uint32_t ring_bytes) {
 
 // memcpy loads each line of the ring before it overwrites it, and the line comes from the reader's
 // cache. The instruction movsb does not, but takes longer to start.
-// ANCHOR: copy_bytes
 inline void copy_bytes(char* to, const char* from, std::size_t count) {
 #ifdef RING_HAS_MOVSB
     if (count >= 2048) {
@@ -92,7 +91,6 @@ inline void copy_bytes(char* to, const char* from, std::size_t count) {
 #endif
     std::memcpy(to, from, count);
 }
-// ANCHOR_END: copy_bytes
 
 // The end of the process that writes. bytes: the size of the memory at data, a power of two up to 64 MiB.
 class writer {
@@ -100,7 +98,7 @@ public:
     writer(shared_number& written, const shared_number& read, char* data, std::uint32_t bytes)
         : written_(written), read_(read), data_(data), bytes_(bytes),
           position_(load_position(written, std::memory_order_relaxed)), published_(position_),
-          flushed_(position_), known_read_(position_) {}
+          known_read_(position_) {}
 
     // Returns memory for a record of up to length bytes, all in one piece, or nullptr: the ring is
     // full. A record that would reach beyond the end of the memory starts at its beginning.
@@ -135,10 +133,8 @@ public:
     // The same with a full barrier: call it before a look whether the reader sleeps. The processor
     // could otherwise look first and store afterwards.
     void flush() {
-        if (flushed_ != position_) {
-            store_position(written_, position_, std::memory_order_seq_cst);
-            published_ = flushed_ = position_;
-        }
+        store_position(written_, position_, std::memory_order_seq_cst);
+        published_ = position_;
     }
     // ANCHOR_END: publish
 
@@ -179,7 +175,6 @@ private:
     std::uint32_t bytes_;
     std::uint32_t position_;   // the next record starts here
     std::uint32_t published_;  // what the reader can see
-    std::uint32_t flushed_;    // what it can see for certain if it goes to sleep
     std::uint32_t known_read_; // a copy: most of the time it shows room, and its line stays away
 };
 

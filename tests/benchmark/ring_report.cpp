@@ -279,20 +279,21 @@ std::string ring_goals(const ring_results& all) {
 }
 
 std::string ring_table(const ring_results& all) {
-    std::string text = "| task | transport | per second | in the byte pipe | median | 99 % |\n"
+    std::string text = "| task | transport | per second | times the byte pipe | median | 99 % |\n"
                        "|---|---|---|---|---|---|\n";
     for (const ring_point& point : ring_points()) {
         const std::optional<double> figure = median(values(all, point, rate));
-        const std::optional<double> ratio =
-            median(ratios(all, point, rate, {transport::byte_pipe, point.task}, rate));
+        const std::optional<double> pipe =
+            median(values(all, {transport::byte_pipe, point.task}, rate));
         const auto time = [&](value_of value) {
             const std::optional<double> ns = median(values(all, point, value));
             return ns && *ns > 0 ? number_text(*ns) + " ns" : std::string("-");
         };
         text += fill("| {} | {} | {} | {} | {} | {} |\n",
                      {task_name(point.task), transport_name(point.how),
-                      figure ? number_text(*figure) : "-", ratio ? number_text(*ratio) : "-",
-                      time(round_trip), time(slow_round_trip)});
+                      figure ? number_text(*figure) : "-",
+                      figure && pipe ? number_text(*figure / *pipe) : "-", time(round_trip),
+                      time(slow_round_trip)});
     }
     return text;
 }

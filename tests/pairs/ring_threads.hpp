@@ -201,7 +201,7 @@ inline counts stream(const options& what) {
 // The moment at which a wake-up could be lost, again and again: one thread shows a record and looks
 // whether the other one sleeps, while the other one announces its sleep and looks for a record. Returns
 // how often neither saw the other.
-inline unsigned overlooked_wakeups(unsigned rounds) {
+inline unsigned overlooked_wakeups(unsigned rounds, [[maybe_unused]] bool with_fence = false) {
     shared_memory memory;
     std::vector<std::uint64_t> data(512);
     char* bytes = reinterpret_cast<char*>(data.data());
@@ -227,7 +227,16 @@ inline unsigned overlooked_wakeups(unsigned rounds) {
             for (unsigned delay = 0; delay < i % 8; ++delay) { // not at exactly the same moment
                 arrived.load();
             }
+#ifdef __SANITIZE_THREAD__ // ThreadSanitizer knows no fences
             ring.flush();
+#else
+            if (with_fence) { // as protocol::connection::wait_until
+                ring.publish();
+                std::atomic_thread_fence(std::memory_order_seq_cst);
+            } else {
+                ring.flush();
+            }
+#endif
             ring::sleep_signal sleep(memory.writer_sleep, memory.reader_sleep);
             woken[i] = sleep.must_wake() ? 1 : 0;
             meet(2 * i + 2);

@@ -1,6 +1,5 @@
 // SOLUTION: a record is visible when it is published. Whoever collects records in batches publishes the last, smaller
-// batch before every wait: for room as well as at the end. show does it, with the barrier that belongs before a look
-// at whether the other process sleeps.
+// batch before every wait: for room as well as at the end. show does it, and wakes the other process.
 // STARTER
 //~ // Exercise 16.1: A sends lines through the ring in batches. The last ones never arrive: mend it.
 // END
