@@ -177,7 +177,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto what = bytes != not_given   ? protocol::content::generated
                       : pings != not_given ? protocol::content::ping
                                            : protocol::content::stream;
-    auto& a = *new (&own.header()) protocol::half{};
+    new (&own.header()) protocol::half{};
+    protocol::half& a = own.header();
     a.magic = protocol::magic;
     a.version = protocol::version;
     a.data_bytes = protocol::ring_bytes;

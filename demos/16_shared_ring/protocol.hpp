@@ -205,7 +205,7 @@ private:
 
     // Returns false if the other process has ended.
     bool sleep(ULONGLONG waited_ms) {
-        DWORD left_ms = INFINITE;
+        DWORD left_ms = INFINITE; // --limit 0: the event or the end of the process ends the wait
         if (limit_ms_ != INFINITE /* --limit 0 */) {
             left_ms = limit_ms_ - static_cast<DWORD>(std::min<ULONGLONG>(waited_ms, limit_ms_));
         }

@@ -62,8 +62,8 @@ struct shared_objects {
         : mapping(create_mapping(L"Local\\" + name)), go(event(name + L".go")),
           done(event(name + L".done")), wake_first(event(name + L".1")),
           wake_second(event(name + L".2")), full(event(name + L".full")),
-          empty(event(name + L".empty")), back(event(name + L".back")) {
-        memory = static_cast<char*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0));
+          empty(event(name + L".empty")), back(event(name + L".back")),
+          memory(static_cast<char*>(MapViewOfFile(mapping.get(), FILE_MAP_WRITE, 0, 0, 0))) {
         if (memory == nullptr) {
             throw_last_error("MapViewOfFile");
         }
@@ -128,7 +128,7 @@ struct shared_objects {
     unique_handle empty;
     unique_handle back;
     unique_handle pipe;
-    char* memory = nullptr;
+    char* memory;
 };
 
 void set(const unique_handle& event) {

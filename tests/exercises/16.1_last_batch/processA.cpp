@@ -99,7 +99,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto mapping = create_mapping(name(protocol::memory_name));
     const protocol::view own(mapping.get(), FILE_MAP_WRITE, 0);
     const protocol::view other(mapping.get(), FILE_MAP_READ, protocol::half_bytes);
-    auto& a = *new (&own.header()) protocol::half{};
+    new (&own.header()) protocol::half{};
+    protocol::half& a = own.header();
     a.magic = protocol::magic;
     a.version = protocol::version;
     a.data_bytes = protocol::ring_bytes;
