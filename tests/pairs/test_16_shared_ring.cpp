@@ -143,9 +143,9 @@ public:
     ring::writer& ring() { return *ring_; }
 
     // Creates the events, and from then on B can find this producer.
-    void create_events() {
-        wake_b_.reset(
-            CreateEventW(security_.get(), FALSE, FALSE, named(protocol::wake_b_name).c_str()));
+    void create_events(BOOL b_never_reset = FALSE) {
+        wake_b_.reset(CreateEventW(security_.get(), b_never_reset, FALSE,
+                                   named(protocol::wake_b_name).c_str()));
         wake_a_.reset(
             CreateEventW(security_.get(), FALSE, FALSE, named(protocol::wake_a_name).c_str()));
     }
@@ -789,7 +789,7 @@ TEST_CASE("A notices that B died in the middle of a record, and before it confir
 
 TEST_CASE("A partner that lives but does nothing ends the other one after its limit") {
     fake_producer producer;
-    producer.create_events();
+    producer.create_events(TRUE); // once set, it ends every sleep of B
     program b(b_with(producer.name(), {L"--limit", L"1"}));
     const std::wstring name = ipc::test::unique_suffix();
     program a(a_with(name, {L"--bytes", endless, L"--limit", L"1"}));
