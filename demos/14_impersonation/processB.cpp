@@ -1,0 +1,156 @@
+// Demo 14, process B: a client that says how far the server may act for it.
+//
+// B asks the server for each file, on one connection, and shows the content or why the server has
+// refused. --sqos is the security quality of service: what the server may do as B.
+//
+// Run: processB [--sqos LEVEL] [--limit SECONDS] [--name SUFFIX] FILE [FILE ...]
+
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/security.hpp"
+#include "common/text.hpp"
+#include "protocol.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr auto usage =
+    "processB [--sqos LEVEL] [--limit SECONDS] [--name SUFFIX] FILE [FILE ...]\n"
+    "  --sqos LEVEL     anonymous, identification, impersonation (default) or delegation: how far\n"
+    "                   the server may act as this program; none: say nothing about it\n"
+    "  --limit SECONDS  how long to wait for the server, and for a reply (default: 10; 0: no "
+    "limit)\n"
+    "  --name SUFFIX    appended to the pipe's name, as with processA";
+constexpr DWORD poll_ms = 20;
+constexpr DWORD busy_wait_ms = 1'000; // of one WaitNamedPipeW
+
+// ANCHOR: levels
+struct sqos_flags {
+    std::wstring_view name;
+    DWORD flags; // for CreateFileW
+};
+constexpr sqos_flags levels[] = {
+    {L"anonymous", SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS}, // not even know who the client is
+    {L"identification", SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION}, // know it
+    {L"impersonation", SECURITY_SQOS_PRESENT | SECURITY_IMPERSONATION},   // act as it, here
+    {L"delegation", SECURITY_SQOS_PRESENT | SECURITY_DELEGATION},         // also on other computers
+    {L"none", 0}, // as impersonation: that is the default
+};
+// ANCHOR_END: levels
+
+struct connection {
+    ipc::unique_handle pipe;
+    DWORD limit_ms = 0;
+    ipc::overlapped_call call{pipe.get()}; // one call at a time
+};
+
+// ipc::connect_to_pipe always says SECURITY_IDENTIFICATION, so this is the same loop with other flags.
+ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms) {
+    const ULONGLONG start_ms = GetTickCount64();
+    for (;;) {
+        // ANCHOR: open_pipe
+        ipc::unique_handle pipe(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE,
+                                            0 /* not shared */, nullptr, OPEN_EXISTING,
+                                            FILE_FLAG_OVERLAPPED | sqos, nullptr));
+        // ANCHOR_END: open_pipe
+        const DWORD error = GetLastError();
+        if (pipe) {
+            DWORD mode = PIPE_READMODE_MESSAGE; // a client starts in byte read mode
+            if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
+                ipc::throw_last_error("SetNamedPipeHandleState");
+            }
+            return pipe;
+        }
+        if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
+            ipc::throw_error("CreateFileW", error);
+        }
+        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+            throw std::runtime_error(
+                error == ERROR_PIPE_BUSY
+                    ? "the server at " + ipc::to_utf8(name) + " is busy with other clients"
+                    : "no server at " + ipc::to_utf8(name) + ": start processA first");
+        }
+        if (error != ERROR_PIPE_BUSY ||
+            !WaitNamedPipeW(name.c_str(), std::min(limit_ms, busy_wait_ms))) {
+            Sleep(poll_ms); // Windows cannot notify a client of a new pipe name
+        }
+    }
+}
+
+void check(const char* call, DWORD error) {
+    if (error == WAIT_TIMEOUT) {
+        throw std::runtime_error(std::string("the server is too slow for ") + call);
+    }
+    if (ipc::is_disconnected(error)) {
+        throw std::runtime_error("the server closed the connection");
+    }
+    if (error != ERROR_SUCCESS && error != ERROR_MORE_DATA) {
+        ipc::throw_error(call, error);
+    }
+}
+
+// Sends the path and returns the reply: a header and the content.
+std::vector<char> ask(connection& server, const std::wstring& path) {
+    const BOOL written =
+        WriteFile(server.pipe.get(), path.data(), static_cast<DWORD>(path.size() * sizeof(wchar_t)),
+                  nullptr, server.call.get());
+    check("WriteFile", server.call.wait(written, server.limit_ms).error);
+    std::vector<char> reply(sizeof(protocol::reply_header) + protocol::max_content_bytes);
+    const BOOL read = ReadFile(server.pipe.get(), reply.data(), static_cast<DWORD>(reply.size()),
+                               nullptr, server.call.get());
+    const auto [error, bytes] = server.call.wait(read, server.limit_ms);
+    check("ReadFile", error);
+    if (error == ERROR_MORE_DATA || bytes < sizeof(protocol::reply_header)) {
+        throw std::runtime_error("what the server sent is not a reply");
+    }
+    reply.resize(bytes);
+    return reply;
+}
+
+void show_file(connection& server, const std::wstring& file) {
+    const std::filesystem::path path = std::filesystem::absolute(file);
+    const std::vector<char> reply = ask(server, path.wstring());
+    protocol::reply_header header{};
+    std::memcpy(&header, reply.data(), sizeof header);
+    if (header.error != ERROR_SUCCESS) {
+        ipc::print_line("B: {}: refused, {}", path.filename().wstring(),
+                        protocol::error_name(header.error));
+        return;
+    }
+    ipc::print_line("B: {}: {} bytes", path.filename().wstring(), reply.size() - sizeof header);
+    ipc::line_splitter lines([](std::string_view line) { ipc::print_line("B: | {}", line); });
+    lines.write({reply.data() + sizeof header, reply.size() - sizeof header});
+    lines.finish();
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    std::wstring level = L"impersonation";
+    ipc::time_limit limit{10'000};
+    std::wstring suffix;
+    std::vector<std::wstring> files;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--sqos", &level}, {L"--limit", &limit}, {L"--name", &suffix}}, &files);
+    const auto* const chosen = std::ranges::find(levels, level, &sqos_flags::name);
+    if (chosen == std::end(levels) || files.empty()) {
+        throw ipc::usage_error("no such LEVEL, or no FILE; usage: processB --sqos LEVEL FILE");
+    }
+    const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
+    connection server{connect(name, chosen->flags, limit.ms), limit.ms};
+    for (const std::wstring& file : files) {
+        show_file(server, file);
+    }
+    return 0;
+} catch (...) {
+    return ipc::report_exception("B");
+}
