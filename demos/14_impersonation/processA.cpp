@@ -155,26 +155,20 @@ DWORD read_file(HANDLE file, std::vector<char>& content) {
     return bytes > protocol::max_content_bytes ? ERROR_FILE_TOO_LARGE : ERROR_SUCCESS;
 }
 
-opened_file open_file(HANDLE pipe, const std::wstring& path) {
-    opened_file refused;
-    refused.error = ERROR_BAD_PATHNAME;
-    if (!is_full_path(path)) {
-        return refused;
-    }
-    try {
-        return open_as_client(pipe, path);
-    } catch (const ipc::win32_error& error) {
-        refused.error = error.code(); // no impersonation: nothing may be opened
-        return refused;
-    }
-}
-
 // Returns the reply to the request.
 std::vector<char> answer_request(connection& client, std::uint64_t number) {
     const std::span<char> message = client.request.message();
     std::wstring path(message.size() / sizeof(wchar_t), L'\0');
     std::memcpy(path.data(), message.data(), path.size() * sizeof(wchar_t));
-    opened_file opened = open_file(client.pipe.get(), path);
+    opened_file opened;
+    opened.error = ERROR_BAD_PATHNAME;
+    if (message.size() % sizeof(wchar_t) == 0 && is_full_path(path)) {
+        try {
+            opened = open_as_client(client.pipe.get(), path);
+        } catch (const ipc::win32_error& error) {
+            opened.error = error.code(); // no impersonation: nothing may be opened
+        }
+    }
     std::vector<char> content;
     if (opened.error == ERROR_SUCCESS) {
         opened.error = read_file(opened.file.get(), content);
