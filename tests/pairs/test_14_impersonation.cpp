@@ -2,13 +2,12 @@
 #include "common/security.hpp"
 #include "demos/14_impersonation/protocol.hpp"
 #include "tests/harness/launcher.hpp"
+#include "tests/harness/thread_tokens.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
 #include <aclapi.h>
-#include <tlhelp32.h>
-
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -25,6 +24,7 @@
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
+using ipc::test::impersonating_threads;
 using ipc::test::program;
 using ipc::test::program_path;
 using ipc::test::run;
@@ -197,31 +197,6 @@ public:
 void check_served(const server& s) {
     const test_file file("content");
     CHECK(s.client().ask(file.path) == reply{ERROR_SUCCESS, "content"});
-}
-
-// Returns how many threads of the process act as somebody else. Throws if a thread cannot be asked.
-int impersonating_threads(DWORD process) {
-    const ipc::unique_handle threads(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
-    THREADENTRY32 entry{};
-    entry.dwSize = sizeof entry;
-    int asked = 0;
-    int impersonating = 0;
-    for (BOOL more = Thread32First(threads.get(), &entry); more;
-         more = Thread32Next(threads.get(), &entry)) {
-        if (entry.th32OwnerProcessID != process) {
-            continue;
-        }
-        const ipc::unique_handle thread(
-            OpenThread(THREAD_QUERY_INFORMATION, FALSE, entry.th32ThreadID));
-        if (!thread) {
-            continue; // it has ended
-        }
-        ++asked;
-        ipc::unique_handle token;
-        const bool has_token = OpenThreadToken(thread.get(), TOKEN_QUERY, TRUE, token.put()) != 0;
-        impersonating += has_token || GetLastError() != ERROR_NO_TOKEN;
-    }
-    return asked > 0 ? impersonating : throw std::runtime_error("no thread could be asked");
 }
 
 bool this_thread_impersonates() {
