@@ -51,8 +51,8 @@ ipc::unique_handle open_file(const std::wstring& path) {
         OPEN_EXISTING, SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
 }
 
-// Impersonates the client as ImpersonateNamedPipeClient does, with the same result. With --deny it fails once, like
-// the real call on a machine without memory. Nothing in here is to change.
+// Impersonates the client as ImpersonateNamedPipeClient does, with the same result. With --deny it fails once, as
+// the real call can. Nothing in here is to change.
 BOOL impersonate_client(bool& deny, HANDLE pipe) {
     if (deny) {
         deny = false;
