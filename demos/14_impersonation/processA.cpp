@@ -26,10 +26,11 @@ namespace {
 constexpr auto usage =
     "processA [--clients N] [--early] [--limit SECONDS] [--name SUFFIX]\n"
     "  --clients N      end after N clients (default: Ctrl+C ends it)\n"
-    "  --early          show what impersonation gives before the first read\n"
+    "  --early          show whether the server can impersonate before the first read\n"
     "  --limit SECONDS  drop a client that is silent for so long (default: 10; 0: never)\n"
     "  --name SUFFIX    appended to the pipe's name, to run several servers";
 constexpr DWORD pipe_bytes = 4 * 1024; // a hint to the system; a message may be longer
+constexpr DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 constexpr const char* level_names[] = {"anonymous", "identification", "impersonation",
                                        "delegation"};
 
@@ -129,11 +130,9 @@ opened_file open_as_client(HANDLE pipe, const std::wstring& path) {
     } else if (opened.level < SecurityImpersonation) {
         opened.error = ERROR_BAD_IMPERSONATION_LEVEL; // as CreateFileW would say
     } else {
-        opened.file.reset(
-            CreateFileW(path.c_str(), GENERIC_READ,
-                        FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-                        OPEN_EXISTING, // a pipe's server would not get the client's identity:
-                        SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
+        // SECURITY_ANONYMOUS: should the path lead to a pipe, its server cannot act as the client.
+        opened.file.reset(CreateFileW(path.c_str(), GENERIC_READ, share_all, nullptr, OPEN_EXISTING,
+                                      SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
         opened.error = opened.file ? ERROR_SUCCESS : GetLastError();
     }
     // ANCHOR_END: open_as_client

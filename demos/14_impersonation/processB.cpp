@@ -39,7 +39,7 @@ struct sqos_flags {
     DWORD flags; // for CreateFileW
 };
 constexpr sqos_flags levels[] = {
-    {L"anonymous", SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS}, // not even know who the client is
+    {L"anonymous", SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS},           // not even know who it is
     {L"identification", SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION}, // know it
     {L"impersonation", SECURITY_SQOS_PRESENT | SECURITY_IMPERSONATION},   // act as it, here
     {L"delegation", SECURITY_SQOS_PRESENT | SECURITY_DELEGATION},         // also on other computers
@@ -57,11 +57,9 @@ struct connection {
 ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
-        // ANCHOR: open_pipe
         ipc::unique_handle pipe(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE,
                                             0 /* not shared */, nullptr, OPEN_EXISTING,
                                             FILE_FLAG_OVERLAPPED | sqos, nullptr));
-        // ANCHOR_END: open_pipe
         const DWORD error = GetLastError();
         if (pipe) {
             DWORD mode = PIPE_READMODE_MESSAGE; // a client starts in byte read mode

@@ -71,12 +71,9 @@ class raw_client {
 public:
     raw_client(const std::wstring& name, DWORD sqos) {
         const ULONGLONG end = GetTickCount64() + ipc::test::default_limit_ms;
-        do {
-            pipe_.reset(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr,
-                                    OPEN_EXISTING, FILE_FLAG_OVERLAPPED | sqos, nullptr));
-            error_ = pipe_ ? ERROR_SUCCESS : GetLastError();
-        } while (error_ == ERROR_PIPE_BUSY && GetTickCount64() < end &&
-                 (WaitNamedPipeW(name.c_str(), 1000) || true));
+        while (!try_connect(name, sqos) && error_ == ERROR_PIPE_BUSY && GetTickCount64() < end) {
+            WaitNamedPipeW(name.c_str(), 1000);
+        }
         DWORD mode = PIPE_READMODE_MESSAGE;
         SetNamedPipeHandleState(pipe_.get(), &mode, nullptr, nullptr);
     }
@@ -133,6 +130,13 @@ public:
     }
 
 private:
+    bool try_connect(const std::wstring& name, DWORD sqos) {
+        pipe_.reset(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr,
+                                OPEN_EXISTING, FILE_FLAG_OVERLAPPED | sqos, nullptr));
+        error_ = pipe_ ? ERROR_SUCCESS : GetLastError();
+        return error_ == ERROR_SUCCESS;
+    }
+
     ipc::unique_handle pipe_;
     DWORD error_ = ERROR_SUCCESS;
 };
@@ -472,7 +476,8 @@ TEST_CASE("Files of 0 to 65,536 bytes arrive unchanged, longer files are refused
     const server s;
     raw_client client = s.client();
     const ipc::test::temporary_folder folder;
-    for (const std::uint64_t bytes : {0, 1, 4096, 65535, 65536, 65537, 16777216}) {
+    for (const std::uint64_t bytes :
+         std::vector<std::uint64_t>{0, 1, 4096, 65535, 65536, 65537, 16777216}) {
         const std::wstring path = folder.file(L"file");
         ipc::test::write_random_file(path, bytes);
         const reply got = client.ask(path);
