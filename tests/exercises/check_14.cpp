@@ -28,7 +28,7 @@ using ipc::test::program;
 constexpr std::string_view denied = "B: file.txt: refused, ERROR_CANNOT_IMPERSONATE (1368)";
 
 std::wstring write_file(trial& attempt) {
-    const std::wstring path = attempt.file(L"file.txt");
+    std::wstring path = attempt.file(L"file.txt");
     std::ofstream(std::filesystem::path(path), std::ios::binary) << "the content";
     return path;
 }

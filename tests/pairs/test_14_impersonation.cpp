@@ -32,12 +32,19 @@ using ipc::test::run;
 namespace {
 
 // The pair's guard is tested with calls that can fail when the test wants it.
-bool impersonation_fails = false;
-bool revert_fails = false;
-int reverts = 0;
+struct guarded_calls {
+    bool impersonation_fails = false;
+    bool revert_fails = false;
+    int reverts = 0;
+};
+
+guarded_calls& calls() {
+    static guarded_calls made;
+    return made;
+}
 
 BOOL impersonate(HANDLE pipe) {
-    if (impersonation_fails) {
+    if (calls().impersonation_fails) {
         SetLastError(ERROR_CANNOT_IMPERSONATE);
         return FALSE;
     }
@@ -45,14 +52,16 @@ BOOL impersonate(HANDLE pipe) {
 }
 
 BOOL revert() {
-    ++reverts;
-    return !revert_fails && RevertToSelf() ? TRUE : FALSE;
+    ++calls().reverts;
+    return !calls().revert_fails && RevertToSelf() ? TRUE : FALSE;
 }
 
 } // namespace
 
+// NOLINTBEGIN(readability-identifier-naming): names of Windows
 #define ImpersonateNamedPipeClient impersonate
 #define RevertToSelf revert
+// NOLINTEND(readability-identifier-naming)
 #include "demos/14_impersonation/impersonation.hpp"
 #undef ImpersonateNamedPipeClient
 #undef RevertToSelf
@@ -274,8 +283,8 @@ TEST_CASE("The guard reverts on every way out of its scope") {
 
 TEST_CASE("The guard throws if the impersonation fails, and then there is nothing to revert") {
     const connected_pipe pipe(own_identity);
-    impersonation_fails = true;
-    reverts = 0;
+    calls().impersonation_fails = true;
+    calls().reverts = 0;
     bool went_on = false;
     DWORD code = ERROR_SUCCESS;
     try {
@@ -284,17 +293,17 @@ TEST_CASE("The guard throws if the impersonation fails, and then there is nothin
     } catch (const ipc::win32_error& error) {
         code = error.code();
     }
-    impersonation_fails = false;
+    calls().impersonation_fails = false;
     CHECK_FALSE(went_on);
     CHECK(code == ERROR_CANNOT_IMPERSONATE);
-    CHECK(reverts == 0);
+    CHECK(calls().reverts == 0);
 }
 
 // Not a test: the next case runs it in a process of its own.
 TEST_CASE("The process whose revert fails", "[.revert_fails]") {
     const connected_pipe pipe(own_identity);
     pipe.send_and_read();
-    revert_fails = true;
+    calls().revert_fails = true;
     ipc::print_line("before");
     { const impersonation client(pipe.server_end.get()); }
     ipc::print_line("after");
