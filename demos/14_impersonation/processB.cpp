@@ -30,6 +30,8 @@ constexpr auto usage =
     "  --limit SECONDS  how long to wait for the server, and for a reply (default: 10; 0: no "
     "limit)\n"
     "  --name SUFFIX    appended to the pipe's name, as with processA";
+// GENERIC_WRITE would also ask for the right to create instances, which a server keeps for itself.
+constexpr DWORD pipe_access = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
 constexpr DWORD poll_ms = 20;
 constexpr DWORD busy_wait_ms = 1'000; // of one WaitNamedPipeW
 
@@ -57,9 +59,8 @@ struct connection {
 ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
-        ipc::unique_handle pipe(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE,
-                                            0 /* not shared */, nullptr, OPEN_EXISTING,
-                                            FILE_FLAG_OVERLAPPED | sqos, nullptr));
+        ipc::unique_handle pipe(CreateFileW(name.c_str(), pipe_access, 0 /* not shared */, nullptr,
+                                            OPEN_EXISTING, FILE_FLAG_OVERLAPPED | sqos, nullptr));
         const DWORD error = GetLastError();
         if (pipe) {
             DWORD mode = PIPE_READMODE_MESSAGE; // a client starts in byte read mode

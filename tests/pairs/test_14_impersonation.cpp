@@ -1,5 +1,6 @@
 #include "common/overlapped.hpp"
 #include "common/security.hpp"
+#include "common/text.hpp"
 #include "demos/14_impersonation/protocol.hpp"
 #include "tests/harness/launcher.hpp"
 #include "tests/harness/thread_tokens.hpp"
@@ -36,6 +37,7 @@ struct guarded_calls {
     bool impersonation_fails = false;
     bool revert_fails = false;
     int reverts = 0;
+    bool is_other_user = false;
 };
 
 guarded_calls& calls() {
@@ -56,15 +58,22 @@ BOOL revert() {
     return !calls().revert_fails && RevertToSelf() ? TRUE : FALSE;
 }
 
+// The tests have no second user.
+BOOL equal_sid(PSID first, PSID second) {
+    return !calls().is_other_user && EqualSid(first, second) ? TRUE : FALSE;
+}
+
 } // namespace
 
 // NOLINTBEGIN(readability-identifier-naming): names of Windows
 #define ImpersonateNamedPipeClient impersonate
 #define RevertToSelf revert
+#define EqualSid equal_sid
 // NOLINTEND(readability-identifier-naming)
 #include "demos/14_impersonation/impersonation.hpp"
 #undef ImpersonateNamedPipeClient
 #undef RevertToSelf
+#undef EqualSid
 
 namespace {
 
@@ -297,6 +306,19 @@ TEST_CASE("The guard throws if the impersonation fails, and then there is nothin
     CHECK_FALSE(went_on);
     CHECK(code == ERROR_CANNOT_IMPERSONATE);
     CHECK(calls().reverts == 0);
+}
+
+TEST_CASE("The server's own user is shown as such, another one by its name") {
+    ipc::unique_handle token;
+    REQUIRE(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, token.put()));
+    CHECK(user_text(token.get()) == "the server's own user");
+    calls().is_other_user = true;
+    const std::string other = user_text(token.get());
+    calls().is_other_user = false;
+    wchar_t name[257] = {};
+    DWORD size = 257;
+    REQUIRE(GetUserNameW(name, &size));
+    CHECK_THAT(other, EndsWith("\\" + ipc::to_utf8(name)));
 }
 
 // Not a test: the next case runs it in a process of its own.
