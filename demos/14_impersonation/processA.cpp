@@ -17,7 +17,9 @@
 #include "impersonation.hpp"
 #include "protocol.hpp"
 
+#include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
