@@ -12,9 +12,10 @@
 
 #include <windows.h>
 
-#include <future>
+#include <exception>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -77,11 +78,21 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (!input_sent) {
         ipc::throw_last_error("CreateEventW");
     }
-    std::future<void> received = std::async(
-        std::launch::async, [&] { receive_output(pipe.get(), output, input_sent.get()); });
-    send_input(pipe.get(), input);
-    SetEvent(input_sent.get());
-    received.get(); // waits, and throws what receive_output has thrown
+    std::exception_ptr failure;
+    {
+        const std::jthread receiver([&] {
+            try {
+                receive_output(pipe.get(), output, input_sent.get());
+            } catch (...) {
+                failure = std::current_exception();
+            }
+        }); // its destructor waits
+        send_input(pipe.get(), input);
+        SetEvent(input_sent.get());
+    }
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
     ipc::print_line("A: done");
     return 0;
 } catch (...) {
