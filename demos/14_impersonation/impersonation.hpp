@@ -1,20 +1,17 @@
 #pragma once
 
-// What the server needs to act as its client: the guard, and the client's name for the screen.
+// What a server needs to open a file for its client: the guard, the level check, and the open.
 
 #include "common/error.hpp"
-#include "common/text.hpp"
 #include "common/unique_handle.hpp"
 
 #include <windows.h>
 
-#include <cstddef>
 #include <string>
-#include <vector>
 
 // Lets the thread act as the pipe's client until the end of the scope, however the scope is left.
-// Between the two, do only what has to happen as the client, and nothing that may load a DLL:
-// Windows would look for the file through the client's drive letters.
+// Do only what has to happen as the client in between, and nothing that may load a DLL: Windows may
+// look for files of the DLL through the client's drive letters.
 // ANCHOR: guard
 class impersonation {
 public:
@@ -33,36 +30,74 @@ public:
 };
 // ANCHOR_END: guard
 
-// Returns the token's user, a TOKEN_USER structure. Throws win32_error.
-inline std::vector<std::byte> user_of(HANDLE token) {
-    std::vector<std::byte> user(sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE);
-    auto size = static_cast<DWORD>(user.size());
-    if (!GetTokenInformation(token, TokenUser, user.data(), size, &size)) {
-        ipc::throw_last_error("GetTokenInformation");
+// Asks how far the impersonating thread can act as the client. Returns the error.
+// ANCHOR: level
+inline DWORD get_level(SECURITY_IMPERSONATION_LEVEL& level) {
+    ipc::unique_handle token;
+    if (!OpenThreadToken(GetCurrentThread(), TOKEN_QUERY,
+                         TRUE, // with the server's rights: the client's may not be enough
+                         token.put())) {
+        return GetLastError(); // ERROR_CANT_OPEN_ANONYMOUS: an anonymous client
     }
-    return user;
+    DWORD bytes = 0;
+    if (!GetTokenInformation(token.get(), TokenImpersonationLevel, &level, sizeof level, &bytes)) {
+        return GetLastError();
+    }
+    return ERROR_SUCCESS;
+}
+// ANCHOR_END: level
+
+// A path from the root of a drive. This excludes devices (\\.\), other computers (\\server\), and
+// paths that depend on the server's current folder or drive.
+inline bool is_full_path(const std::wstring& path) {
+    const wchar_t letter = path.empty() ? L' ' : path[0];
+    return ((letter >= L'A' && letter <= L'Z') || (letter >= L'a' && letter <= L'z')) &&
+           path.size() > 3 && path.compare(1, 2, L":\\") == 0 &&
+           path.find(L'\0') == std::wstring::npos;
 }
 
-// Returns "the server's own user", or the name of the token's user: "COMPUTER\name". Call it when
-// the impersonation has ended. Throws win32_error.
-inline std::string user_text(HANDLE token) {
-    ipc::unique_handle own_token;
-    if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, own_token.put())) {
-        ipc::throw_last_error("OpenProcessToken");
+struct client_file {
+    DWORD error = ERROR_BAD_PATHNAME;       // why there is no file, or ERROR_SUCCESS
+    const char* level = "not impersonated"; // what the server was as its client, for the screen
+    ipc::unique_handle file;
+};
+
+// Opens the file with the client's rights. Returns the error, which is read before the guard reverts.
+inline DWORD open_impersonating(HANDLE pipe, const std::wstring& path, client_file& opened) {
+    constexpr const char* level_texts[] = {"level anonymous", "level identification",
+                                           "level impersonation", "level delegation"};
+    // ANCHOR: open
+    const impersonation client(pipe); // throws if it fails; ends when this function returns
+    SECURITY_IMPERSONATION_LEVEL level = SecurityAnonymous;
+    const DWORD error = get_level(level);
+    opened.level = error == ERROR_SUCCESS ? level_texts[level] : "no token";
+    if (error != ERROR_SUCCESS) {
+        return error;
     }
-    std::vector<std::byte> own_user = user_of(own_token.get());
-    std::vector<std::byte> user = user_of(token);
-    const PSID sid = reinterpret_cast<TOKEN_USER*>(user.data())->User.Sid;
-    if (EqualSid(sid, reinterpret_cast<TOKEN_USER*>(own_user.data())->User.Sid)) {
-        return "the server's own user";
+    if (level < SecurityImpersonation) {
+        return ERROR_BAD_IMPERSONATION_LEVEL;
     }
-    wchar_t name[257] = {}; // a user name has up to 256 characters, a domain name up to 255
-    wchar_t domain[256] = {};
-    DWORD name_length = 257;
-    DWORD domain_length = 256;
-    SID_NAME_USE use{};
-    if (!LookupAccountSidW(nullptr, sid, name, &name_length, domain, &domain_length, &use)) {
-        return "a user without a name"; // a deleted account, or no domain controller answers
+    // SECURITY_ANONYMOUS: should the path lead to a pipe, its server cannot act as the client.
+    opened.file.reset(CreateFileW(
+        path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
+        OPEN_EXISTING, SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, nullptr));
+    return opened.file ? ERROR_SUCCESS : GetLastError();
+    // ANCHOR_END: open
+}
+
+// Opens the file for reading as the pipe's client, and never with the server's own rights.
+inline client_file open_as_client(HANDLE pipe, const std::wstring& path) {
+    client_file opened;
+    if (!is_full_path(path)) {
+        return opened;
     }
-    return ipc::to_utf8(std::wstring(domain) + L"\\" + name);
+    try {
+        opened.error = open_impersonating(pipe, path, opened);
+    } catch (const ipc::win32_error& failure) {
+        opened.error = failure.code(); // no impersonation: nothing may be opened
+    }
+    if (opened.error == ERROR_SUCCESS && GetFileType(opened.file.get()) != FILE_TYPE_DISK) {
+        opened.error = ERROR_NOT_SUPPORTED; // a device or a pipe: opened, but never read
+    }
+    return opened;
 }

@@ -34,8 +34,8 @@ constexpr auto usage =
 // GENERIC_WRITE would also ask for the right to create instances, which a server keeps for itself.
 constexpr DWORD pipe_access = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
 constexpr DWORD poll_ms = 20;
-constexpr DWORD busy_wait_ms = 1'000; // of one WaitNamedPipeW
 
+// This demo does not check whose server has the name: README, Watch out.
 // ANCHOR: levels
 struct sqos_flags {
     std::wstring_view name;
@@ -45,45 +45,29 @@ constexpr sqos_flags levels[] = {
     {L"anonymous", SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS},           // not even know who it is
     {L"identification", SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION}, // know it
     {L"impersonation", SECURITY_SQOS_PRESENT | SECURITY_IMPERSONATION},   // act as it, here
-    {L"delegation", SECURITY_SQOS_PRESENT | SECURITY_DELEGATION},         // also on other computers
+    {L"delegation", SECURITY_SQOS_PRESENT | SECURITY_DELEGATION}, // for a local client no more
     {L"none", 0}, // as impersonation: that is the default
 };
 // ANCHOR_END: levels
 
-struct connection {
-    ipc::unique_handle pipe;
-    DWORD limit_ms = 0;
-    ipc::overlapped_call call{pipe.get()}; // one call at a time
-};
-
-// ipc::connect_to_pipe always says SECURITY_IDENTIFICATION, so this is the same loop with other flags.
 ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
     for (;;) {
         ipc::unique_handle pipe(CreateFileW(name.c_str(), pipe_access, 0 /* not shared */, nullptr,
                                             OPEN_EXISTING, FILE_FLAG_OVERLAPPED | sqos, nullptr));
-        const DWORD error = GetLastError();
         if (pipe) {
-            DWORD mode = PIPE_READMODE_MESSAGE; // a client starts in byte read mode
-            if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
-                ipc::throw_last_error("SetNamedPipeHandleState");
-            }
             return pipe;
         }
+        const DWORD error = GetLastError();
         if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
             ipc::throw_error("CreateFileW", error);
         }
-        // INFINITE, from --limit 0: wait as long as it takes.
         if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
-            throw std::runtime_error(
-                error == ERROR_PIPE_BUSY
-                    ? "the server at " + ipc::to_utf8(name) + " is busy with other clients"
-                    : "no server at " + ipc::to_utf8(name) + ": start processA first");
+            throw std::runtime_error(error == ERROR_PIPE_BUSY
+                                         ? "the server is busy with other clients"
+                                         : "there is no server: start processA first");
         }
-        if (error != ERROR_PIPE_BUSY ||
-            !WaitNamedPipeW(name.c_str(), std::min(limit_ms, busy_wait_ms))) {
-            Sleep(poll_ms); // Windows cannot notify a client of a new pipe name
-        }
+        Sleep(poll_ms); // Windows cannot notify a client of a new pipe name
     }
 }
 
@@ -94,42 +78,40 @@ void check(const char* call, DWORD error) {
     if (ipc::is_disconnected(error)) {
         throw std::runtime_error("the server closed the connection");
     }
-    if (error != ERROR_SUCCESS && error != ERROR_MORE_DATA) {
+    if (error != ERROR_SUCCESS) {
         ipc::throw_error(call, error);
     }
 }
 
 // Sends the path and returns the reply: a header and the content.
-std::vector<char> ask(connection& server, const std::wstring& path) {
-    const BOOL written =
-        WriteFile(server.pipe.get(), path.data(), static_cast<DWORD>(path.size() * sizeof(wchar_t)),
-                  nullptr, server.call.get());
-    check("WriteFile", server.call.wait(written, server.limit_ms).error);
+std::vector<char> ask(HANDLE pipe, const std::wstring& path, DWORD limit_ms) {
     std::vector<char> reply(sizeof(protocol::reply_header) + protocol::max_content_bytes);
-    const BOOL read = ReadFile(server.pipe.get(), reply.data(), static_cast<DWORD>(reply.size()),
-                               nullptr, server.call.get());
-    const auto [error, bytes] = server.call.wait(read, server.limit_ms);
-    check("ReadFile", error);
-    if (error == ERROR_MORE_DATA || bytes < sizeof(protocol::reply_header)) {
+    ipc::overlapped_call call(pipe);
+    BOOL done = WriteFile(pipe, path.data(), static_cast<DWORD>(path.size() * sizeof(wchar_t)),
+                          nullptr, call.get());
+    check("WriteFile", call.wait(done, limit_ms).error);
+    done = ReadFile(pipe, reply.data(), static_cast<DWORD>(reply.size()), nullptr, call.get());
+    const auto [error, bytes] = call.wait(done, limit_ms);
+    if (error == ERROR_MORE_DATA || (error == ERROR_SUCCESS && bytes < sizeof(DWORD))) {
         throw std::runtime_error("what the server sent is not a reply");
     }
+    check("ReadFile", error);
     reply.resize(bytes);
     return reply;
 }
 
-void show_file(connection& server, const std::wstring& file) {
+void show_file(HANDLE pipe, const std::wstring& file, DWORD limit_ms) {
     const std::filesystem::path path = std::filesystem::absolute(file);
-    const std::vector<char> reply = ask(server, path.wstring());
+    const std::vector<char> reply = ask(pipe, path.wstring(), limit_ms);
     protocol::reply_header header{};
     std::memcpy(&header, reply.data(), sizeof header);
-    if (header.error != ERROR_SUCCESS) {
-        ipc::print_line("B: {}: refused, {}", path.filename().wstring(),
-                        protocol::error_name(header.error));
-        return;
-    }
-    ipc::print_line("B: {}: {} bytes", path.filename().wstring(), reply.size() - sizeof header);
+    const std::string_view content(reply.data() + sizeof header, reply.size() - sizeof header);
+    ipc::print_line("B: {}: {}", path.filename().wstring(),
+                    header.error == ERROR_SUCCESS
+                        ? std::to_string(content.size()) + " bytes"
+                        : "refused, " + protocol::error_name(header.error));
     ipc::line_splitter lines([](std::string_view line) { ipc::print_line("B: | {}", line); });
-    lines.write({reply.data() + sizeof header, reply.size() - sizeof header});
+    lines.write(content);
     lines.finish();
 }
 
@@ -146,10 +128,14 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (chosen == std::end(levels) || files.empty()) {
         throw ipc::usage_error("no such LEVEL, or no FILE; usage: processB --sqos LEVEL FILE");
     }
-    const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
-    connection server{connect(name, chosen->flags, limit.ms), limit.ms};
+    const ipc::unique_handle pipe =
+        connect(ipc::object_name(protocol::pipe_name, suffix), chosen->flags, limit.ms);
+    DWORD mode = PIPE_READMODE_MESSAGE; // a client starts in byte read mode
+    if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
+        ipc::throw_last_error("SetNamedPipeHandleState");
+    }
     for (const std::wstring& file : files) {
-        show_file(server, file);
+        show_file(pipe.get(), file, limit.ms);
     }
     return 0;
 } catch (...) {
