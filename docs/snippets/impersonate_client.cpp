@@ -30,7 +30,7 @@ void check(bool succeeded, const char* call, DWORD error) {
 
 // ANCHOR: impersonate_client
 // The thread acts as the client of the pipe until the end of the scope, on every way out. Make it after a
-// successful read from the pipe, and keep the scope short: nothing in it may load a DLL, start a process or
+// successful read from the pipe, and keep the scope short: nothing in it should load a DLL, start a process or
 // print. Throws std::system_error; the thread then still has the server's own rights, so do not go on.
 class client_impersonation {
 public:
@@ -50,11 +50,14 @@ public:
 // Opens a file for reading with the rights of the pipe's client, and with no other's. The path has to begin with
 // a drive letter, such as C:\. Call it after a successful read from the pipe. Throws std::system_error:
 //   ERROR_BAD_PATHNAME              the path is relative, or names another computer or a device
-//   ERROR_BAD_IMPERSONATION_LEVEL   the client does not allow it, or this process lacks SeImpersonatePrivilege
+//   ERROR_BAD_IMPERSONATION_LEVEL   the client does not allow it; or this process has no SeImpersonatePrivilege,
+//                                   and the client is another user or elevated
 //   ERROR_NOT_SUPPORTED             the path leads to something that is not a file on a disk
 //   any other code                  why the client cannot open the file
 unique_handle open_as_client(HANDLE pipe, const std::wstring& path) {
-    const bool full = path.size() > 3 && path.compare(1, 2, L":\\") == 0;
+    const wchar_t drive = path.empty() ? L' ' : path[0];
+    const bool letter = (drive >= L'A' && drive <= L'Z') || (drive >= L'a' && drive <= L'z');
+    const bool full = letter && path.size() > 3 && path.compare(1, 2, L":\\") == 0;
     check(full && path.find(L'\0') == std::wstring::npos, "open_as_client", ERROR_BAD_PATHNAME);
     unique_handle file;
     DWORD error = ERROR_SUCCESS;

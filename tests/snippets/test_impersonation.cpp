@@ -1,5 +1,6 @@
 #include "common/unique_handle.hpp"
 #include "tests/harness/launcher.hpp"
+#include "tests/harness/thread_tokens.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -8,6 +9,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 
 using Catch::Matchers::ContainsSubstring;
@@ -19,12 +21,17 @@ namespace {
 const std::wstring server_path = ipc::test::program_path(L"snippets", L"impersonate_client.exe");
 constexpr DWORD act_as_me = SECURITY_SQOS_PRESENT | SECURITY_IMPERSONATION;
 
-// Starts the snippet, sends the path, and waits for its end.
-std::string answer_of_server(const std::wstring& path, DWORD sqos = act_as_me) {
+// Starts the snippet, sends the path, and waits for its end. A weaker client has not the rights of Everyone.
+std::string answer_of_server(const std::wstring& path, DWORD sqos = act_as_me,
+                             bool is_weaker = false) {
     const std::wstring name = LR"(\\.\pipe\ipc_demos.snippets.)" + ipc::test::unique_suffix();
     program server({server_path, name});
     ipc::unique_handle client;
     while (!client && !server.wait(2)) { // until it has created the pipe
+        std::optional<ipc::test::everyone_denied> rights;
+        if (is_weaker) {
+            rights.emplace();
+        }
         client.reset(
             CreateFileW(name.c_str(), GENERIC_WRITE, 0, nullptr, OPEN_EXISTING, sqos, nullptr));
     }
@@ -56,6 +63,7 @@ TEST_CASE("impersonate_client opens a file, and says why it cannot") {
     const ipc::test::temporary_folder folder;
     const std::wstring file = write_file(folder);
     CHECK_THAT(answer_of_server(file), StartsWith("7 bytes"));
+    CHECK_THAT(answer_of_server(file, act_as_me, true), StartsWith("7 bytes"));
     CHECK_THAT(answer_of_server(file + L"x"), ContainsSubstring("(error 2)"));
     CHECK_THAT(answer_of_server(std::filesystem::path(file).parent_path().wstring()),
                ContainsSubstring("(error 5)"));
@@ -63,7 +71,7 @@ TEST_CASE("impersonate_client opens a file, and says why it cannot") {
 
 TEST_CASE("impersonate_client refuses a path that does not begin with a drive") {
     for (const std::wstring path :
-         {L"C:", L"C:file", L"file", LR"(\\.\NUL)", LR"(\\?\C:\file)", LR"(\\server\share\file)"}) {
+         {L"C:", L"C:file", L"file", LR"(\\.\NUL)", LR"(\:\file)", LR"(\\?\C:\file)", LR"(\\server\share\file)"}) {
         CHECK_THAT(answer_of_server(path), ContainsSubstring("(error 161)"));
     }
     const ipc::test::temporary_folder folder;
@@ -74,7 +82,7 @@ TEST_CASE("impersonate_client refuses a path that does not begin with a drive") 
 TEST_CASE("impersonate_client refuses a device") {
     const ipc::test::temporary_folder folder;
     const std::string answer = answer_of_server(folder.file(L"NUL"));
-    // Newer versions of Windows take NUL in a folder for a file that does not exist.
+    // Some versions of Windows may take NUL in a folder for a file that does not exist.
     const bool not_found = answer.find("(error 2)") != std::string::npos;
     CHECK((not_found || answer.find("(error 50)") != std::string::npos));
     CHECK_FALSE((not_found && ipc::test::is_wine()));
@@ -90,4 +98,15 @@ TEST_CASE("impersonate_client opens nothing for a client that allows only identi
                ContainsSubstring("(error 1346)"));
     CHECK_THAT(answer_of_server(file, SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS),
                ContainsSubstring("(error 13")); // 1346 or 1347
+}
+
+TEST_CASE("impersonate_client opens nothing that its own user may read and its client may not") {
+    if (ipc::test::is_wine()) {
+        SKIP("Wine checks no file's DACL, and gives the server its own token");
+    }
+    const ipc::test::temporary_folder folder;
+    const std::wstring file = write_file(folder);
+    const ipc::test::file_for_everyone entry(file);
+    CHECK_THAT(answer_of_server(file), StartsWith("7 bytes"));
+    CHECK_THAT(answer_of_server(file, act_as_me, true), ContainsSubstring("(error 5)"));
 }

@@ -40,7 +40,8 @@ ipc::unique_handle create_pipe(const std::wstring& name) {
     return pipe;
 }
 
-// Opens a file for the client's reading, with the rights that the thread has at this moment.
+// Opens a file for the client's reading, with the rights that the thread has at this moment. The pair's A also checks
+// the path; this is left out here.
 ipc::unique_handle open_file(const std::wstring& path) {
     return ipc::unique_handle(CreateFileW(
         path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
