@@ -35,19 +35,31 @@ using ipc::test::run;
 
 namespace {
 
-// The pair's guard is tested with calls that can fail when the test wants it.
-struct guarded_calls {
+bool this_thread_impersonates() {
+    ipc::unique_handle token;
+    return OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, TRUE, token.put()) ||
+           GetLastError() != ERROR_NO_TOKEN;
+}
+
+// The pair's header is tested with calls that can fail when the test wants it, and that are counted.
+struct watched_calls {
     bool impersonation_fails = false;
     bool revert_fails = false;
+    bool is_anonymous = false;
+    std::optional<SECURITY_IMPERSONATION_LEVEL> level; // instead of the token's
+    int impersonations = 0;
     int reverts = 0;
+    int opens = 0;
+    int opens_as_client = 0;
 };
 
-guarded_calls& calls() {
-    static guarded_calls made;
+watched_calls& calls() {
+    static watched_calls made;
     return made;
 }
 
 BOOL impersonate(HANDLE pipe) {
+    ++calls().impersonations;
     if (calls().impersonation_fails) {
         SetLastError(ERROR_CANNOT_IMPERSONATE);
         return FALSE;
@@ -60,15 +72,45 @@ BOOL revert() {
     return !calls().revert_fails && RevertToSelf() ? TRUE : FALSE;
 }
 
+BOOL open_token(HANDLE thread, DWORD access, BOOL as_self, HANDLE* token) {
+    if (calls().is_anonymous) {
+        SetLastError(ERROR_CANT_OPEN_ANONYMOUS);
+        return FALSE;
+    }
+    return OpenThreadToken(thread, access, as_self, token);
+}
+
+BOOL get_information(HANDLE token, TOKEN_INFORMATION_CLASS what, void* buffer, DWORD size,
+                     DWORD* bytes) {
+    const BOOL done = GetTokenInformation(token, what, buffer, size, bytes);
+    if (done && calls().level) {
+        std::memcpy(buffer, &*calls().level, sizeof *calls().level);
+    }
+    return done;
+}
+
+HANDLE open_file(const wchar_t* path, DWORD access, DWORD share, SECURITY_ATTRIBUTES* security,
+                 DWORD disposition, DWORD flags, HANDLE model) {
+    ++calls().opens;
+    calls().opens_as_client += this_thread_impersonates() ? 1 : 0;
+    return CreateFileW(path, access, share, security, disposition, flags, model);
+}
+
 } // namespace
 
 // NOLINTBEGIN(readability-identifier-naming): names of Windows
 #define ImpersonateNamedPipeClient impersonate
 #define RevertToSelf revert
+#define OpenThreadToken open_token
+#define GetTokenInformation get_information
+#define CreateFileW open_file
 // NOLINTEND(readability-identifier-naming)
 #include "demos/14_impersonation/impersonation.hpp"
 #undef ImpersonateNamedPipeClient
 #undef RevertToSelf
+#undef OpenThreadToken
+#undef GetTokenInformation
+#undef CreateFileW
 
 namespace {
 
@@ -220,12 +262,6 @@ void check_served(const server& s) {
     CHECK(s.client().ask(file.path) == reply{ERROR_SUCCESS, "content"});
 }
 
-bool this_thread_impersonates() {
-    ipc::unique_handle token;
-    return OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, TRUE, token.put()) ||
-           GetLastError() != ERROR_NO_TOKEN;
-}
-
 // Both ends of a pipe in this process.
 struct connected_pipe {
     explicit connected_pipe(DWORD sqos) {
@@ -343,6 +379,48 @@ TEST_CASE("The guard throws if the impersonation fails, and then there is nothin
     CHECK_FALSE(went_on);
     CHECK(code == ERROR_CANNOT_IMPERSONATE);
     CHECK(calls().reverts == 0);
+}
+
+TEST_CASE("The file is opened only while the thread acts as its client, and only if it may") {
+    const connected_pipe pipe(own_identity);
+    pipe.send_and_read();
+    const test_file file("content");
+    struct expectation {
+        const char* level;
+        DWORD error;
+        int opens;
+        int impersonations;
+    };
+    const auto check_open = [&](const std::wstring& path, const watched_calls& outcome,
+                                const expectation& expected) {
+        calls() = outcome;
+        const client_file opened = open_as_client(pipe.server_end.get(), path);
+        const watched_calls made = std::exchange(calls(), {});
+        CHECK(opened.level == std::string(expected.level));
+        CHECK(opened.error == expected.error);
+        CHECK(made.opens == expected.opens);
+        CHECK(made.opens_as_client == made.opens);
+        CHECK(made.impersonations == expected.impersonations);
+        CHECK(made.reverts == (outcome.impersonation_fails ? 0 : made.impersonations));
+        CHECK_FALSE(this_thread_impersonates());
+    };
+    const watched_calls real;
+    check_open(file.path, real, {"level impersonation", ERROR_SUCCESS, 1, 1});
+    check_open(file.path + L"x", real, {"level impersonation", ERROR_FILE_NOT_FOUND, 1, 1});
+    check_open(L"relative", real, {"not impersonated", ERROR_BAD_PATHNAME, 0, 0});
+    watched_calls failing;
+    failing.impersonation_fails = true;
+    check_open(file.path, failing, {"not impersonated", ERROR_CANNOT_IMPERSONATE, 0, 1});
+    watched_calls without_token;
+    without_token.is_anonymous = true;
+    check_open(file.path, without_token, {"no token", ERROR_CANT_OPEN_ANONYMOUS, 0, 1});
+    watched_calls low;
+    low.level = SecurityIdentification;
+    check_open(file.path, low, {"level identification", ERROR_BAD_IMPERSONATION_LEVEL, 0, 1});
+    low.level = SecurityAnonymous;
+    check_open(file.path, low, {"level anonymous", ERROR_BAD_IMPERSONATION_LEVEL, 0, 1});
+    low.level = SecurityDelegation;
+    check_open(file.path, low, {"level delegation", ERROR_SUCCESS, 1, 1});
 }
 
 // Not a test: the next case runs it in a process of its own.

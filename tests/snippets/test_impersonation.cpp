@@ -70,8 +70,8 @@ TEST_CASE("impersonate_client opens a file, and says why it cannot") {
 }
 
 TEST_CASE("impersonate_client refuses a path that does not begin with a drive") {
-    for (const std::wstring path :
-         {L"C:", L"C:file", L"file", LR"(\\.\NUL)", LR"(\:\file)", LR"(\\?\C:\file)", LR"(\\server\share\file)"}) {
+    for (const std::wstring path : {L"C:", L"C:file", L"file", LR"(\\.\NUL)", LR"(\:\file)",
+                                    LR"(\\?\C:\file)", LR"(\\server\share\file)"}) {
         CHECK_THAT(answer_of_server(path), ContainsSubstring("(error 161)"));
     }
     const ipc::test::temporary_folder folder;
