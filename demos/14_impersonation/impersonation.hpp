@@ -31,7 +31,6 @@ public:
 // ANCHOR_END: guard
 
 // Asks how far the impersonating thread can act as the client. Returns the error.
-// ANCHOR: level
 inline DWORD get_level(SECURITY_IMPERSONATION_LEVEL& level) {
     ipc::unique_handle token;
     if (!OpenThreadToken(GetCurrentThread(), TOKEN_QUERY,
@@ -45,7 +44,6 @@ inline DWORD get_level(SECURITY_IMPERSONATION_LEVEL& level) {
     }
     return ERROR_SUCCESS;
 }
-// ANCHOR_END: level
 
 // A path from the root of a drive. This excludes devices (\\.\), other computers (\\server\), and
 // paths that depend on the server's current folder or drive.

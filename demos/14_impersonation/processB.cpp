@@ -62,6 +62,7 @@ ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms)
         if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
             ipc::throw_error("CreateFileW", error);
         }
+        // INFINITE, from --limit 0: wait as long as it takes.
         if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error(error == ERROR_PIPE_BUSY
                                          ? "the server is busy with other clients"

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace ipc::test {
 
@@ -77,7 +78,7 @@ public:
 // the user has all rights again. Throws std::runtime_error.
 class file_for_everyone {
 public:
-    explicit file_for_everyone(const std::wstring& path) : path_(path) {
+    explicit file_for_everyone(std::wstring path) : path_(std::move(path)) {
         if (!set_access(L"D:P(A;;GRSD;;;WD)")) {
             throw std::runtime_error("no DACL for the file: " + std::to_string(GetLastError()));
         }

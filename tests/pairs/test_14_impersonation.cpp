@@ -500,8 +500,10 @@ TEST_CASE("A file that the server may read and its client may not stays closed")
         const test_file file("secret");
         std::optional<raw_client> weaker;
         const auto ask = [&] {
-            const std::optional<everyone_denied> rights =
-                sqos == 0 ? std::make_optional<everyone_denied>() : std::nullopt;
+            std::optional<everyone_denied> rights;
+            if (sqos == 0) {
+                rights.emplace();
+            }
             return weaker->ask(file.path);
         };
         {
