@@ -1,0 +1,143 @@
+#pragma once
+
+#include "common/error.hpp"
+#include "common/message_buffer.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/unique_handle.hpp"
+#include "protocol.hpp"
+
+#include <windows.h>
+
+#include <chrono>
+#include <functional>
+#include <future>
+#include <string>
+#include <vector>
+
+// Serves a few clients at a time: each thread has one instance of the pipe and waits for one call at a
+// time, together with an event that stops it. Pairs 05 and 07 to 09 show servers for more clients.
+class pipe_server {
+public:
+    // Clients can connect when this returns. The event stop ends it: no thread reads a further request.
+    // A failure in a thread sets this event, too.
+    pipe_server(const std::wstring& name, SECURITY_ATTRIBUTES* security, HANDLE stop,
+                DWORD idle_limit_ms)
+        : stop_(stop), idle_limit_ms_(idle_limit_ms),
+          give_up_(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr)) {
+        if (!give_up_) {
+            ipc::throw_last_error("CreateEventW");
+        }
+        while (instances_.size() < instance_count) {
+            instances_.push_back(create_instance(name, security, instances_.empty()));
+        }
+        for (const ipc::unique_handle& pipe : instances_) {
+            threads_.push_back(
+                std::async(std::launch::async, [this, &pipe] { serve_instance(pipe.get()); }));
+        }
+    }
+
+    ~pipe_server() { // waits for each thread: the destructor of its future does so
+        SetEvent(stop_);
+        SetEvent(give_up_.get());
+    }
+    pipe_server(const pipe_server&) = delete;
+    pipe_server& operator=(const pipe_server&) = delete;
+
+    // Call it when the event stop is set. Waits until each client that has sent a whole request has its
+    // reply, but no longer than a few seconds. Calls report_progress every half second. Throws what
+    // ended a thread.
+    // ANCHOR: finish
+    void finish(const std::function<void()>& report_progress) {
+        const ULONGLONG end_ms = GetTickCount64() + last_replies_ms;
+        for (std::future<void>& thread : threads_) {
+            while (thread.wait_for(progress_interval) == std::future_status::timeout) {
+                report_progress();
+                if (GetTickCount64() >= end_ms) {
+                    SetEvent(give_up_.get()); // a client does not read its reply
+                }
+            }
+            thread.get();
+        }
+    }
+    // ANCHOR_END: finish
+
+private:
+    static constexpr DWORD instance_count = 4;
+    static constexpr DWORD pipe_buffer_bytes = 4 * 1024;
+    static constexpr DWORD last_replies_ms = 3'000; // at a shutdown, Windows waits 5 s by default
+    static constexpr std::chrono::milliseconds progress_interval{500};
+
+    static ipc::unique_handle create_instance(const std::wstring& name,
+                                              SECURITY_ATTRIBUTES* security, bool is_first) {
+        ipc::unique_handle pipe(CreateNamedPipeW(
+            name.c_str(),
+            PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED              // no call on this handle blocks
+                | (is_first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0u), // fails if the name is taken
+            PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT  // blocking mode
+                | PIPE_REJECT_REMOTE_CLIENTS, // for programs on this machine only
+            instance_count,                   // at the most
+            pipe_buffer_bytes,                // for replies that the client has not read
+            pipe_buffer_bytes,                // for requests that the server has not read
+            0,                                // default time-out of WaitNamedPipeW: 50 ms
+            security));
+        if (!pipe) {
+            ipc::throw_create_pipe_error(name);
+        }
+        return pipe;
+    }
+
+    bool is_stopping() const { return WaitForSingleObject(stop_, 0) == WAIT_OBJECT_0; }
+
+    void serve_instance(HANDLE pipe) try {
+        ipc::overlapped_call call(pipe);
+        ipc::message_buffer buffer(protocol::max_message_bytes);
+        while (!is_stopping()) {
+            const BOOL done = ConnectNamedPipe(pipe, call.get());
+            // INFINITE: a client or the event stop ends the wait.
+            const DWORD error = call.wait(done, INFINITE, stop_).error;
+            if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA &&
+                error != ERROR_OPERATION_ABORTED) {
+                ipc::throw_error("ConnectNamedPipe", error);
+            }
+            while (!is_stopping() && answer_request(pipe, call, buffer)) {}
+            // At the end the client can still read its last reply, which this call would discard.
+            if (!is_stopping() && !DisconnectNamedPipe(pipe)) {
+                ipc::throw_last_error("DisconnectNamedPipe");
+            }
+        }
+    } catch (...) {
+        SetEvent(stop_);
+        throw; // finish() throws it again
+    }
+
+    // Returns whether the client got its reply.
+    bool answer_request(HANDLE pipe, ipc::overlapped_call& call,
+                        ipc::message_buffer& buffer) const {
+        buffer.clear();
+        ipc::call_result read{ERROR_MORE_DATA};
+        while (read.error == ERROR_MORE_DATA) {
+            if (buffer.free_bytes() == 0 && !buffer.grow()) {
+                return false; // the message is too long
+            }
+            const BOOL done =
+                ReadFile(pipe, buffer.free_space(), buffer.free_bytes(), nullptr, call.get());
+            read = call.wait(done, idle_limit_ms_, stop_);
+            buffer.add(read.bytes);
+        }
+        if (read.error != ERROR_SUCCESS) {
+            return false;
+        }
+        const std::span<char> message = buffer.message();
+        protocol::make_reply(message);
+        const auto bytes = static_cast<DWORD>(message.size());
+        const BOOL done = WriteFile(pipe, message.data(), bytes, nullptr, call.get());
+        return call.wait(done, idle_limit_ms_, give_up_.get()).error == ERROR_SUCCESS;
+    }
+
+    HANDLE stop_;
+    DWORD idle_limit_ms_;
+    ipc::unique_handle give_up_; // an event: do not wait for clients any longer
+    std::vector<ipc::unique_handle> instances_;
+    std::vector<std::future<void>> threads_; // destroyed first: the threads use the members above
+};

@@ -1,0 +1,144 @@
+// Demo 15, process B: a client of the service.
+//
+// B waits until the service control manager says that the service is running, and opens the service's
+// pipe. Before it sends anything, it checks that the pipe's server is the process of the service: any
+// program can create a pipe of that name while the service does not run. Then B sends its arguments
+// as requests, one after the other.
+//
+// Run: processB [--console] [--limit SECONDS] [--name SUFFIX] [REQUEST...]
+
+#include "common/arguments.hpp"
+#include "common/file.hpp"
+#include "common/overlapped.hpp"
+#include "common/pipe.hpp"
+#include "common/text.hpp"
+#include "protocol.hpp"
+
+#include <algorithm>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+constexpr auto usage =
+    "processB [--console] [--limit SECONDS] [--name SUFFIX] [REQUEST...]\n"
+    "  --console        for processA --console: do not ask the service manager\n"
+    "  --limit SECONDS  how long each wait for the service may last (default: 10; 0: no limit)\n"
+    "  --name SUFFIX    appended to the names of the service and of its pipe, as with processA";
+
+// Opens the service to ask for its status. Waits until somebody has installed it.
+service_handle open_service(const std::wstring& name, DWORD limit_ms) {
+    constexpr DWORD poll_ms = 50;
+    const service_handle manager(OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CONNECT));
+    if (!manager) {
+        ipc::throw_last_error("OpenSCManagerW");
+    }
+    for (const ULONGLONG start_ms = GetTickCount64();;) {
+        service_handle service(OpenServiceW(manager.get(), name.c_str(), SERVICE_QUERY_STATUS));
+        if (service) {
+            return service;
+        }
+        const DWORD error = GetLastError();
+        if (error != ERROR_SERVICE_DOES_NOT_EXIST) {
+            ipc::throw_error("OpenServiceW", error);
+        }
+        if (GetTickCount64() - start_ms >= limit_ms) {
+            throw std::runtime_error("the service is not installed: run processA --install");
+        }
+        Sleep(std::min(poll_ms, limit_ms)); // a look every 50 ms; each look decides alone
+    }
+}
+
+// ANCHOR: check
+// A client that skips this gives its data to whoever made the pipe first.
+void check_server(HANDLE pipe, const service_handle& service) {
+    ULONG server_id = 0;
+    if (!GetNamedPipeServerProcessId(pipe, &server_id)) {
+        ipc::throw_last_error("GetNamedPipeServerProcessId");
+    }
+    const SERVICE_STATUS_PROCESS status = query_status(service); // after the connect, not before it
+    if (status.dwCurrentState != SERVICE_RUNNING || status.dwProcessId != server_id) {
+        throw std::runtime_error("another program than the service has the pipe: nothing was sent");
+    }
+}
+// ANCHOR_END: check
+
+[[noreturn]] void throw_failure(const char* call, DWORD error) {
+    if (error == WAIT_TIMEOUT) {
+        throw std::runtime_error("the service did not answer in time");
+    }
+    if (error == ERROR_MORE_DATA) {
+        throw std::runtime_error("the reply is longer than the protocol allows");
+    }
+    if (ipc::is_disconnected(error)) {
+        throw std::runtime_error("the service closed the connection");
+    }
+    ipc::throw_error(call, error);
+}
+
+// Sends one request and returns the reply, which is in the buffer.
+std::string_view ask(HANDLE pipe, const std::string& request, std::span<char> buffer,
+                     DWORD limit_ms) {
+    if (request.size() > protocol::max_message_bytes) {
+        throw std::runtime_error("a request is longer than the protocol allows");
+    }
+    ipc::overlapped_call call(pipe);
+    const auto request_bytes = static_cast<DWORD>(request.size());
+    BOOL done = WriteFile(pipe, request.data(), request_bytes, nullptr, call.get());
+    const ipc::call_result write = call.wait(done, limit_ms);
+    if (write.error != ERROR_SUCCESS) {
+        throw_failure("WriteFile", write.error);
+    }
+    const auto buffer_bytes = static_cast<DWORD>(buffer.size());
+    done = ReadFile(pipe, buffer.data(), buffer_bytes, nullptr, call.get());
+    const ipc::call_result read = call.wait(done, limit_ms);
+    if (read.error != ERROR_SUCCESS) {
+        throw_failure("ReadFile", read.error);
+    }
+    return {buffer.data(), read.bytes};
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    bool console = false;
+    ipc::time_limit limit{10'000};
+    std::wstring suffix;
+    std::vector<std::wstring> requests;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--console", &console}, {L"--limit", &limit}, {L"--name", &suffix}},
+                         &requests);
+    if (requests.empty()) {
+        requests = {L"hello", L"ASCII letters only: Gr\u00FC\u00DFe", L"goodbye"};
+    }
+    const std::wstring name = protocol::service_name(suffix);
+    if (!console) {
+        const SERVICE_STATUS_PROCESS status =
+            wait_for_state(open_service(name, limit.ms), SERVICE_NOTIFY_RUNNING, limit.ms);
+        if (status.dwCurrentState != SERVICE_RUNNING) {
+            throw std::runtime_error("the service is not running: run processA --start");
+        }
+    }
+    const ipc::unique_handle pipe = ipc::connect_to_pipe(
+        protocol::pipe_name(name), protocol::client_access, FILE_FLAG_OVERLAPPED, limit.ms);
+    if (!console) {
+        check_server(pipe.get(), open_service(name, limit.ms));
+        ipc::print_line("B: the service is running, and its process has the pipe");
+    }
+    DWORD mode = PIPE_READMODE_MESSAGE; // a client's handle starts in byte read mode
+    if (!SetNamedPipeHandleState(pipe.get(), &mode, nullptr, nullptr)) {
+        throw_failure("SetNamedPipeHandleState", GetLastError());
+    }
+    std::vector<char> buffer(protocol::max_message_bytes);
+    ipc::byte_sink screen(L"", "B: ");
+    for (const std::wstring& request : requests) {
+        screen.write(ask(pipe.get(), ipc::to_utf8(request), buffer, limit.ms));
+        screen.write("\n");
+    }
+    return 0;
+} catch (...) {
+    return ipc::report_exception("B");
+}

@@ -1,0 +1,3 @@
+#include "tests/harness/launcher.hpp"
+#include <catch2/catch_test_macros.hpp>
+TEST_CASE("A") {}
