@@ -31,9 +31,14 @@ public:
         while (instances_.size() < instance_count) {
             instances_.push_back(create_instance(name, security, instances_.empty()));
         }
-        for (const ipc::unique_handle& pipe : instances_) {
-            threads_.push_back(
-                std::async(std::launch::async, [this, &pipe] { serve_instance(pipe.get()); }));
+        try {
+            for (const ipc::unique_handle& pipe : instances_) {
+                threads_.push_back(
+                    std::async(std::launch::async, [this, &pipe] { serve_instance(pipe.get()); }));
+            }
+        } catch (...) {
+            SetEvent(stop_); // no memory for a thread: those that run end before threads_ is gone
+            throw;
         }
     }
 

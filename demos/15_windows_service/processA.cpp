@@ -18,10 +18,12 @@
 
 #include <sddl.h>
 
+#include <algorithm>
 #include <exception>
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,27 +41,6 @@ constexpr auto usage =
     "                   (default: 10; 0: no limit)\n"
     "  --name SUFFIX    appended to the names of the service and of its pipe";
 
-// This user may not have the service that the command is about; --run goes on without it.
-class not_allowed : public std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-[[noreturn]] void throw_service_error(const char* call, DWORD error) {
-    switch (error) {
-    case ERROR_SERVICE_EXISTS: throw std::runtime_error("the service is already installed");
-    case ERROR_SERVICE_DOES_NOT_EXIST: throw std::runtime_error("the service is not installed");
-    case ERROR_SERVICE_ALREADY_RUNNING: throw std::runtime_error("the service is already running");
-    case ERROR_SERVICE_NOT_ACTIVE: throw std::runtime_error("the service is not running");
-    case ERROR_SERVICE_MARKED_FOR_DELETE:
-        throw std::runtime_error("the service is marked for deletion: it goes when every program "
-                                 "has closed its handles of it, services.msc too");
-    case ERROR_ACCESS_DENIED:
-        throw not_allowed(
-            ipc::fill("{}: ERROR_ACCESS_DENIED (5): run it as administrator", {call}));
-    default: ipc::throw_error(call, error);
-    }
-}
-
 // The service: everything from here to run_service runs in the process that the SCM starts.
 
 struct service_state {
@@ -69,9 +50,9 @@ struct service_state {
 };
 
 // ANCHOR: handler
-// Windows calls it on the thread of StartServiceCtrlDispatcherW, and other services' controls wait until
-// it returns. So it only sets an event. One thread, that of service_main, reports all states: no
-// report can overtake another one.
+// Windows calls it on the thread of StartServiceCtrlDispatcherW, and the SCM waits until it returns. So
+// it only sets an event. The thread of service_main reports all states: no report can overtake
+// another one.
 DWORD WINAPI handle_control(DWORD control, DWORD, void*, void* context) {
     switch (control) {
     case SERVICE_CONTROL_STOP:
@@ -165,8 +146,9 @@ void serve_until_stop(service_state& service, const std::wstring& name, DWORD id
     SECURITY_ATTRIBUTES security{sizeof security, create_descriptor(name), FALSE};
     const ipc::scope_exit free([&] { LocalFree(security.lpSecurityDescriptor); });
     pipe_server server(protocol::pipe_name(name), &security, service.stop.get(), idle_limit_ms);
-    report(service, SERVICE_RUNNING);                  // not earlier: now clients can connect
-    WaitForSingleObject(service.stop.get(), INFINITE); // the handler sets it, or a failed thread
+    report(service, SERVICE_RUNNING); // not earlier: now clients can connect
+    // INFINITE: the handler sets the event, or a thread that has failed.
+    WaitForSingleObject(service.stop.get(), INFINITE);
     report(service, SERVICE_STOP_PENDING);
     server.finish([&] { report(service, SERVICE_STOP_PENDING); });
 }
@@ -219,30 +201,34 @@ void run_service() {
 
 // The commands: everything from here on runs in the user's session.
 
-struct command_line_options {
+struct command_options {
     ipc::time_limit limit{10'000};
     std::wstring suffix;
     std::wstring name() const { return protocol::service_name(suffix); }
+    std::wstring seconds() const {
+        return std::to_wstring(limit.ms == INFINITE ? 0 /* no limit */ : limit.ms / 1'000);
+    }
 };
 
 service_handle open_manager(DWORD access) {
     service_handle manager(OpenSCManagerW(nullptr, nullptr, access));
     if (!manager) {
-        throw_service_error("OpenSCManagerW", GetLastError());
+        ipc::throw_last_error("OpenSCManagerW");
     }
     return manager;
 }
 
-service_handle open_service(const std::wstring& name, DWORD access) {
+service_handle open_service(const command_options& options, DWORD access) {
     const service_handle manager = open_manager(SC_MANAGER_CONNECT);
-    service_handle service(OpenServiceW(manager.get(), name.c_str(), access));
+    service_handle service(OpenServiceW(manager.get(), options.name().c_str(), access));
     if (!service) {
-        throw_service_error("OpenServiceW", GetLastError());
+        ipc::throw_last_error("OpenServiceW");
     }
     return service;
 }
 
-void install_service(const std::wstring& name) {
+void install_service(const command_options& options) {
+    const std::wstring name = options.name();
     // Quoted: Windows takes C:\Program Files\a.exe without quotes for C:\Program.exe, if that exists.
     const std::wstring image = ipc::command_line({ipc::beside_this_program(L"processA.exe")});
     const service_handle manager = open_manager(SC_MANAGER_CREATE_SERVICE);
@@ -259,7 +245,7 @@ void install_service(const std::wstring& name) {
         L"NT AUTHORITY\\LocalService", L"")); // few rights, no password; nullptr: LocalSystem
     // ANCHOR_END: install
     if (!service) {
-        throw_service_error("CreateServiceW", GetLastError());
+        ipc::throw_last_error("CreateServiceW");
     }
     SERVICE_SID_INFO sid{SERVICE_SID_TYPE_UNRESTRICTED}; // its token gets the SID NT SERVICE\name
     if (!ChangeServiceConfig2W(service.get(), SERVICE_CONFIG_SERVICE_SID_INFO, &sid)) {
@@ -272,63 +258,60 @@ void install_service(const std::wstring& name) {
     ipc::print_line("A: installed; the service's account is NT AUTHORITY\\LocalService");
 }
 
-void start_service(const std::wstring& name, DWORD limit_ms) {
-    service_handle service = open_service(name, SERVICE_START | SERVICE_QUERY_STATUS);
-    const std::wstring seconds = limit_ms == INFINITE ? L"0" : std::to_wstring(limit_ms / 1'000);
-    const wchar_t* arguments[] = {L"--limit", seconds.c_str()};
+void start_service(const command_options& options) {
+    service_handle service = open_service(options, SERVICE_START | SERVICE_QUERY_STATUS);
+    const std::wstring seconds = options.seconds();
+    const wchar_t* arguments[] = {L"--limit", seconds.c_str()}; // for service_main
     if (!StartServiceW(service.get(), 2, arguments)) {
+        // The handle has the right to start the service, so error 5 is about the program's file.
         const DWORD error = GetLastError();
-        if (error == ERROR_ACCESS_DENIED) { // the handle has the right to start
-            throw not_allowed("StartServiceW: ERROR_ACCESS_DENIED (5): LocalService may not read "
-                              "this folder; copy processA.exe into one below Program Files");
-        }
-        throw_service_error("StartServiceW", error);
+        ipc::throw_error(error == ERROR_ACCESS_DENIED
+                             ? "StartServiceW (may LocalService read this folder?)"
+                             : "StartServiceW",
+                         error);
     }
     const SERVICE_STATUS_PROCESS status = wait_for_state(
-        std::move(service), SERVICE_NOTIFY_RUNNING | SERVICE_NOTIFY_STOPPED, limit_ms);
-    if (status.dwCurrentState == SERVICE_STOPPED) {
-        ipc::throw_error("the start of the service", status.dwWin32ExitCode);
-    }
+        std::move(service), SERVICE_NOTIFY_RUNNING | SERVICE_NOTIFY_STOPPED, options.limit.ms);
     if (status.dwCurrentState != SERVICE_RUNNING) {
-        throw std::runtime_error("the service did not start in time");
+        const bool has_failed = status.dwCurrentState == SERVICE_STOPPED;
+        ipc::throw_error("the start of the service",
+                         has_failed ? status.dwWin32ExitCode : WAIT_TIMEOUT);
     }
     ipc::print_line("A: the service is running");
 }
 
-// Stops the service that the handle is of, and closes the handle.
-void stop_service(service_handle service, DWORD limit_ms) {
-    SERVICE_STATUS status{};
-    if (!ControlService(service.get(), SERVICE_CONTROL_STOP, &status)) {
-        throw_service_error("ControlService", GetLastError());
+void stop_service(const command_options& options) {
+    service_handle service = open_service(options, SERVICE_STOP | SERVICE_QUERY_STATUS);
+    SERVICE_STATUS first{};
+    if (!ControlService(service.get(), SERVICE_CONTROL_STOP, &first)) {
+        ipc::throw_last_error("ControlService");
     }
     // ControlService returns when the handler has returned. The service can go on for a while.
-    if (wait_for_state(std::move(service), SERVICE_NOTIFY_STOPPED, limit_ms).dwCurrentState !=
-        SERVICE_STOPPED) {
-        throw std::runtime_error("the service did not stop in time");
+    const SERVICE_STATUS_PROCESS status =
+        wait_for_state(std::move(service), SERVICE_NOTIFY_STOPPED, options.limit.ms);
+    if (status.dwCurrentState != SERVICE_STOPPED) {
+        ipc::throw_error("the stop of the service", WAIT_TIMEOUT);
     }
     ipc::print_line("A: the service has stopped");
 }
 
-void stop_service(const std::wstring& name, DWORD limit_ms) {
-    stop_service(open_service(name, SERVICE_STOP | SERVICE_QUERY_STATUS), limit_ms);
-}
-
-void uninstall_service(const std::wstring& name, DWORD limit_ms) {
-    service_handle service = open_service(name, DELETE | SERVICE_STOP | SERVICE_QUERY_STATUS);
-    // First this, so that the service goes in any case: when it does not run and all handles are closed.
+void uninstall_service(const command_options& options) {
+    const service_handle service = open_service(options, DELETE | SERVICE_QUERY_STATUS);
+    // First this: Windows removes the service when it has stopped and all handles of it are closed,
+    // even if the stop fails now.
     if (!DeleteService(service.get())) {
-        throw_service_error("DeleteService", GetLastError());
+        ipc::throw_last_error("DeleteService");
     }
     if (query_status(service).dwCurrentState != SERVICE_STOPPED) {
-        stop_service(std::move(service), limit_ms);
+        stop_service(options);
     }
     ipc::print_line("A: the service is removed");
 }
 
 // Starts B as a client and waits for its end.
-void run_client(const command_line_options& options, const std::vector<std::wstring>& more) {
+void run_client(const command_options& options, const std::vector<std::wstring>& more) {
     std::vector<std::wstring> arguments = {ipc::beside_this_program(L"processB.exe"), L"--name",
-                                           options.suffix};
+                                           options.suffix, L"--limit", options.seconds()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     std::wstring command = ipc::command_line(arguments);
     STARTUPINFOW startup{};
@@ -353,24 +336,22 @@ void run_client(const command_line_options& options, const std::vector<std::wstr
 }
 
 // ANCHOR: run
-void run_with_service(const command_line_options& options) {
-    const std::wstring name = options.name();
-    install_service(name);
+void run_with_service(const command_options& options) {
+    install_service(options);
     try {
-        start_service(name, options.limit.ms);
+        start_service(options);
         run_client(options, {});
-        stop_service(name, options.limit.ms);
-    } catch (...) { // whatever failed, no service stays behind
-        const std::exception_ptr failure = std::current_exception();
-        uninstall_service(name, options.limit.ms);
-        std::rethrow_exception(failure);
+        stop_service(options);
+    } catch (...) {
+        uninstall_service(options); // whatever has failed, no service stays behind
+        throw;
     }
-    uninstall_service(name, options.limit.ms);
+    uninstall_service(options);
 }
 // ANCHOR_END: run
 
 // The same server in this process, without the service manager. It ends when work returns.
-void serve_at_console(const command_line_options& options, const std::function<void()>& work) {
+void serve_at_console(const command_options& options, const std::function<void()>& work) {
     ipc::user_only_security security; // no service: the pipe is for this user alone
     pipe_server server(protocol::pipe_name(options.name()), security.get(), ipc::ctrl_c_event(),
                        options.limit.ms);
@@ -381,60 +362,57 @@ void serve_at_console(const command_line_options& options, const std::function<v
     ipc::print_line("A: the server has stopped");
 }
 
-void run(command_line_options options) {
-    if (options.suffix.empty()) { // a name of its own, beside an installed service
+void run_console(const command_options& options) {
+    // INFINITE: Ctrl+C ends the wait.
+    serve_at_console(options, [] { WaitForSingleObject(ipc::ctrl_c_event(), INFINITE); });
+}
+
+void run_all(const command_options& given) {
+    command_options options = given;
+    if (options.suffix.empty()) { // a name of its own, beside a service that is installed
         options.suffix = L"run" + std::to_wstring(GetCurrentProcessId());
     }
+    ipc::ctrl_c_event(); // from here on Ctrl+C does not end the program
     try {
         run_with_service(options);
-    } catch (const not_allowed& reason) {
-        ipc::print_line("A: left out: the service. {}", reason.what());
+    } catch (const ipc::win32_error& error) {
+        if (error.code() != ERROR_ACCESS_DENIED) {
+            throw;
+        }
+        ipc::print_line("A: left out: the service, which needs an administrator and a folder that "
+                        "LocalService may read; {}",
+                        error.what());
         serve_at_console(options, [&] { run_client(options, {L"--console"}); });
     }
 }
 
+struct command {
+    std::wstring_view option;
+    void (*run)(const command_options&);
+    bool is_given = false;
+};
+
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    bool is_install = false;
-    bool is_start = false;
-    bool is_stop = false;
-    bool is_uninstall = false;
-    bool is_console = false;
-    bool is_run = false;
-    command_line_options options;
-    ipc::parse_arguments(argc, argv, usage,
-                         {{L"--install", &is_install},
-                          {L"--start", &is_start},
-                          {L"--stop", &is_stop},
-                          {L"--uninstall", &is_uninstall},
-                          {L"--console", &is_console},
-                          {L"--run", &is_run},
-                          {L"--limit", &options.limit},
-                          {L"--name", &options.suffix}});
-    const std::wstring name = options.name();
-    const DWORD limit_ms = options.limit.ms;
-    if (is_install + is_start + is_stop + is_uninstall + is_console + is_run > 1) {
+    command commands[] = {{L"--install", install_service}, {L"--start", start_service},
+                          {L"--stop", stop_service},       {L"--uninstall", uninstall_service},
+                          {L"--console", run_console},     {L"--run", run_all}};
+    command_options options;
+    std::vector<ipc::option> known = {{L"--limit", &options.limit}, {L"--name", &options.suffix}};
+    for (command& next : commands) {
+        known.push_back({next.option, &next.is_given});
+    }
+    ipc::parse_arguments(argc, argv, usage, known);
+    const auto given = std::ranges::count(commands, true, &command::is_given);
+    if (given > 1) {
         throw ipc::usage_error("one command at a time; usage: processA --install, or --help");
     }
-    if (is_install) {
-        install_service(name);
-    } else if (is_start) {
-        start_service(name, limit_ms);
-    } else if (is_stop) {
-        stop_service(name, limit_ms);
-    } else if (is_uninstall) {
-        uninstall_service(name, limit_ms);
-    } else if (is_console) {
-        const HANDLE stop = ipc::ctrl_c_event(); // from here on Ctrl+C does not end the program
-        // INFINITE: Ctrl+C ends the wait.
-        serve_at_console(options, [&] { WaitForSingleObject(stop, INFINITE); });
-    } else if (is_run) {
-        ipc::ctrl_c_event();
-        run(options);
-    } else {
-        run_service();
+    if (given == 0) {
+        run_service(); // started by the SCM
+        return 0;
     }
+    std::ranges::find(commands, true, &command::is_given)->run(options);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

@@ -86,19 +86,14 @@ std::string_view ask(HANDLE pipe, const std::string& request, std::span<char> bu
         throw std::runtime_error("a request is longer than the protocol allows");
     }
     ipc::overlapped_call call(pipe);
-    const auto request_bytes = static_cast<DWORD>(request.size());
-    BOOL done = WriteFile(pipe, request.data(), request_bytes, nullptr, call.get());
-    const ipc::call_result write = call.wait(done, limit_ms);
-    if (write.error != ERROR_SUCCESS) {
-        throw_failure("WriteFile", write.error);
+    const BOOL done =
+        TransactNamedPipe(pipe, request.data(), static_cast<DWORD>(request.size()), buffer.data(),
+                          static_cast<DWORD>(buffer.size()), nullptr, call.get());
+    const ipc::call_result reply = call.wait(done, limit_ms);
+    if (reply.error != ERROR_SUCCESS) {
+        throw_failure("TransactNamedPipe", reply.error);
     }
-    const auto buffer_bytes = static_cast<DWORD>(buffer.size());
-    done = ReadFile(pipe, buffer.data(), buffer_bytes, nullptr, call.get());
-    const ipc::call_result read = call.wait(done, limit_ms);
-    if (read.error != ERROR_SUCCESS) {
-        throw_failure("ReadFile", read.error);
-    }
-    return {buffer.data(), read.bytes};
+    return {buffer.data(), reply.bytes};
 }
 
 } // namespace

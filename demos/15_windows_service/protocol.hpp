@@ -58,10 +58,8 @@ inline SERVICE_STATUS_PROCESS query_status(const service_handle& service) {
     return status;
 }
 
-// Windows calls this on the thread that asked for the notification.
-inline void CALLBACK note_change(void* notice) {
-    *static_cast<bool*>(static_cast<SERVICE_NOTIFYW*>(notice)->pContext) = false;
-}
+// Windows calls it on the waiting thread, whose SleepEx then returns.
+inline void CALLBACK end_of_wait(void*) {}
 
 // Waits up to limit_ms milliseconds until the service is in one of the states, a mask such as
 // SERVICE_NOTIFY_RUNNING | SERVICE_NOTIFY_STOPPED. Returns the last status, which after the limit has
@@ -70,14 +68,17 @@ inline void CALLBACK note_change(void* notice) {
 inline SERVICE_STATUS_PROCESS wait_for_state(service_handle service, DWORD states, DWORD limit_ms) {
     constexpr ULONGLONG look_again_ms = 500; // also if no notification comes
     const ULONGLONG start_ms = GetTickCount64();
-    bool is_pending = false;
     SERVICE_NOTIFYW notice{};
-    // Only the close of the handle cancels a notification. One that is queued already runs now, and
-    // not in a later wait, when notice is gone.
+    notice.dwVersion = SERVICE_NOTIFY_STATUS_CHANGE;
+    notice.pfnNotifyCallback = end_of_wait;
+    // Closing the handle cancels the notification. One that is queued already comes now, and not in
+    // a later wait, when notice is gone.
     const ipc::scope_exit cancel([&] {
         service.reset();
         SleepEx(0, TRUE); // does not wait
     });
+    NotifyServiceStatusChangeW(service.get(), states,
+                               &notice); // if it fails, look_again_ms is left
     for (;;) {
         const SERVICE_STATUS_PROCESS status = query_status(service);
         const ULONGLONG waited_ms = GetTickCount64() - start_ms;
@@ -85,15 +86,7 @@ inline SERVICE_STATUS_PROCESS wait_for_state(service_handle service, DWORD state
         if ((states & state) != 0 || waited_ms >= limit_ms) {
             return status;
         }
-        if (!is_pending) {
-            notice.dwVersion = SERVICE_NOTIFY_STATUS_CHANGE;
-            notice.pfnNotifyCallback = note_change;
-            notice.pContext = &is_pending;
-            // A failure, such as ERROR_SERVICE_MARKED_FOR_DELETE, leaves the look every half second.
-            is_pending =
-                NotifyServiceStatusChangeW(service.get(), states, &notice) == ERROR_SUCCESS;
-        }
-        // TRUE, alertable: otherwise Windows would not call note_change.
+        // TRUE, alertable: otherwise Windows would not call end_of_wait.
         SleepEx(static_cast<DWORD>(std::min(limit_ms - waited_ms, look_again_ms)), TRUE);
     }
 }
