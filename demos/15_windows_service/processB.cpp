@@ -80,8 +80,7 @@ void check_server(HANDLE pipe, const service_handle& service) {
 }
 
 // Sends one request and returns the reply, which is in the buffer.
-std::string_view ask(HANDLE pipe, const std::string& request, std::span<char> buffer,
-                     DWORD limit_ms) {
+std::string_view ask(HANDLE pipe, std::string request, std::span<char> buffer, DWORD limit_ms) {
     if (request.size() > protocol::max_message_bytes) {
         throw std::runtime_error("a request is longer than the protocol allows");
     }

@@ -59,7 +59,9 @@ inline SERVICE_STATUS_PROCESS query_status(const service_handle& service) {
 }
 
 // Windows calls it on the waiting thread, whose SleepEx then returns.
-inline void CALLBACK end_of_wait(void*) {}
+inline void CALLBACK note_change(void* notice) {
+    *static_cast<bool*>(static_cast<SERVICE_NOTIFYW*>(notice)->pContext) = false;
+}
 
 // Waits up to limit_ms milliseconds until the service is in one of the states, a mask such as
 // SERVICE_NOTIFY_RUNNING | SERVICE_NOTIFY_STOPPED. Returns the last status, which after the limit has
@@ -68,25 +70,32 @@ inline void CALLBACK end_of_wait(void*) {}
 inline SERVICE_STATUS_PROCESS wait_for_state(service_handle service, DWORD states, DWORD limit_ms) {
     constexpr ULONGLONG look_again_ms = 500; // also if no notification comes
     const ULONGLONG start_ms = GetTickCount64();
+    bool is_pending = false;
+    bool was_reached = false;
     SERVICE_NOTIFYW notice{};
-    notice.dwVersion = SERVICE_NOTIFY_STATUS_CHANGE;
-    notice.pfnNotifyCallback = end_of_wait;
     // Closing the handle cancels the notification. One that is queued already comes now, and not in
     // a later wait, when notice is gone.
     const ipc::scope_exit cancel([&] {
         service.reset();
         SleepEx(0, TRUE); // does not wait
     });
-    NotifyServiceStatusChangeW(service.get(), states,
-                               &notice); // if it fails, look_again_ms is left
     for (;;) {
         const SERVICE_STATUS_PROCESS status = query_status(service);
         const ULONGLONG waited_ms = GetTickCount64() - start_ms;
-        const DWORD state = 1u << (status.dwCurrentState - SERVICE_STOPPED);
-        if ((states & state) != 0 || waited_ms >= limit_ms) {
+        const bool is_reached = (states & (1u << (status.dwCurrentState - SERVICE_STOPPED))) != 0;
+        // While the notification of this state is on its way, there is nothing to cancel: wait for it.
+        if ((is_reached && (!is_pending || was_reached)) || waited_ms >= limit_ms) {
             return status;
         }
-        // TRUE, alertable: otherwise Windows would not call end_of_wait.
+        was_reached = is_reached;
+        if (notice.dwVersion == 0) { // the first look; if this fails, look_again_ms is left
+            notice.dwVersion = SERVICE_NOTIFY_STATUS_CHANGE;
+            notice.pfnNotifyCallback = note_change;
+            notice.pContext = &is_pending;
+            is_pending =
+                NotifyServiceStatusChangeW(service.get(), states, &notice) == ERROR_SUCCESS;
+        }
+        // TRUE, alertable: otherwise Windows would not call note_change.
         SleepEx(static_cast<DWORD>(std::min(limit_ms - waited_ms, look_again_ms)), TRUE);
     }
 }
