@@ -52,7 +52,6 @@ public:
     // Call it when the event stop is set. Waits until each client that has sent a whole request has its
     // reply, but no longer than a few seconds. Calls report_progress every half second. Throws what
     // ended a thread.
-    // ANCHOR: finish
     void finish(const std::function<void()>& report_progress) {
         const ULONGLONG end_ms = GetTickCount64() + last_replies_ms;
         for (std::future<void>& thread : threads_) {
@@ -65,7 +64,6 @@ public:
             thread.get();
         }
     }
-    // ANCHOR_END: finish
 
 private:
     static constexpr DWORD instance_count = 4;

@@ -66,7 +66,6 @@ inline void CALLBACK note_change(void* notice) {
 // Waits up to limit_ms milliseconds until the service is in one of the states, a mask such as
 // SERVICE_NOTIFY_RUNNING | SERVICE_NOTIFY_STOPPED. Returns the last status, which after the limit has
 // another state. Closes the handle.
-// ANCHOR: wait
 inline SERVICE_STATUS_PROCESS wait_for_state(service_handle service, DWORD states, DWORD limit_ms) {
     constexpr ULONGLONG look_again_ms = 500; // also if no notification comes
     const ULONGLONG start_ms = GetTickCount64();
@@ -99,4 +98,3 @@ inline SERVICE_STATUS_PROCESS wait_for_state(service_handle service, DWORD state
         SleepEx(static_cast<DWORD>(std::min(limit_ms - waited_ms, look_again_ms)), TRUE);
     }
 }
-// ANCHOR_END: wait

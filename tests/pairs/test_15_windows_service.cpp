@@ -77,6 +77,18 @@ bool is_installed(const std::wstring& suffix) {
     return service || GetLastError() != ERROR_SERVICE_DOES_NOT_EXIST;
 }
 
+// On Windows a service's process lets an administrator in only with this privilege.
+void enable_debug_privilege() {
+    ipc::unique_handle token;
+    TOKEN_PRIVILEGES privileges{};
+    privileges.PrivilegeCount = 1;
+    privileges.Privileges[0].Attributes = SE_PRIVILEGE_ENABLED;
+    if (OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_PRIVILEGES, token.put()) &&
+        LookupPrivilegeValueW(nullptr, SE_DEBUG_NAME, &privileges.Privileges[0].Luid)) {
+        AdjustTokenPrivileges(token.get(), FALSE, &privileges, 0, nullptr, nullptr);
+    }
+}
+
 // The name of a service. Whatever happens, the destructor ends and removes the service: it runs in no
 // job object of a test.
 struct service_name {
@@ -89,6 +101,7 @@ struct service_name {
             return;
         }
         DeleteService(service.get());
+        enable_debug_privilege();
         try {
             const DWORD id = query_status(service).dwProcessId;
             const ipc::unique_handle process(
@@ -158,6 +171,7 @@ struct installed_service : service_name {
     }
 
     ipc::unique_handle process(DWORD access = PROCESS_ALL_ACCESS) const {
+        enable_debug_privilege();
         ipc::unique_handle found(OpenProcess(access, FALSE, status().dwProcessId));
         REQUIRE(found);
         return found;
@@ -188,12 +202,11 @@ class raw_client {
 public:
     explicit raw_client(const std::wstring& pipe) {
         const ULONGLONG end_ms = GetTickCount64() + limit_ms;
-        do {
-            handle_.reset(CreateFileW(pipe.c_str(), protocol::client_access, 0, nullptr,
-                                      OPEN_EXISTING, FILE_FLAG_OVERLAPPED, nullptr));
-            error_ = handle_ ? ERROR_SUCCESS : GetLastError();
-        } while (error_ == ERROR_PIPE_BUSY && GetTickCount64() < end_ms &&
-                 (WaitNamedPipeW(pipe.c_str(), 100), true));
+        try_to_connect(pipe);
+        while (error_ == ERROR_PIPE_BUSY && GetTickCount64() < end_ms) {
+            WaitNamedPipeW(pipe.c_str(), 100);
+            try_to_connect(pipe);
+        }
         DWORD mode = PIPE_READMODE_MESSAGE;
         if (handle_ && !SetNamedPipeHandleState(handle_.get(), &mode, nullptr, nullptr)) {
             error_ = GetLastError();
@@ -226,12 +239,17 @@ public:
     }
 
     // Returns whether the server has closed this connection within the limit.
-    bool is_dropped() { return !receive() && ipc_is_disconnected(); }
+    bool is_dropped() {
+        return !receive() && (error_ == ERROR_BROKEN_PIPE || error_ == ERROR_PIPE_NOT_CONNECTED);
+    }
 
 private:
-    bool ipc_is_disconnected() const {
-        return error_ == ERROR_BROKEN_PIPE || error_ == ERROR_PIPE_NOT_CONNECTED;
+    void try_to_connect(const std::wstring& pipe) {
+        handle_.reset(CreateFileW(pipe.c_str(), protocol::client_access, 0, nullptr, OPEN_EXISTING,
+                                  FILE_FLAG_OVERLAPPED, nullptr));
+        error_ = handle_ ? ERROR_SUCCESS : GetLastError();
     }
+
     ipc::unique_handle handle_;
     DWORD error_ = ERROR_SUCCESS;
 };
