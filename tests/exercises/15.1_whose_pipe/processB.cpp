@@ -18,6 +18,7 @@
 #include <windows.h>
 
 #include <cstdint>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -49,7 +50,7 @@ void check_server(HANDLE pipe, DWORD service_id) {
 
 // STARTER
 // END
-void ask(HANDLE pipe, std::string request) {
+void ask(HANDLE pipe, std::span<char> request) {
     std::vector<char> reply(protocol::max_message_bytes);
     ipc::overlapped_call call(pipe);
     const BOOL done =
@@ -83,7 +84,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     // STARTER
     // END
     for (const std::wstring& request : requests) {
-        ask(pipe.get(), ipc::to_utf8(request));
+        std::string text = ipc::to_utf8(request); // TransactNamedPipe wants it writable
+        ask(pipe.get(), text);
     }
     return 0;
 } catch (...) {

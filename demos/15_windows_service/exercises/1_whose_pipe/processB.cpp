@@ -14,6 +14,7 @@
 #include <windows.h>
 
 #include <cstdint>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -32,7 +33,7 @@ void check_running(DWORD service_id) {
     }
 }
 
-void ask(HANDLE pipe, std::string request) {
+void ask(HANDLE pipe, std::span<char> request) {
     std::vector<char> reply(protocol::max_message_bytes);
     ipc::overlapped_call call(pipe);
     const BOOL done =
@@ -62,7 +63,8 @@ int wmain(int argc, wchar_t* argv[]) try {
         ipc::throw_last_error("SetNamedPipeHandleState");
     }
     for (const std::wstring& request : requests) {
-        ask(pipe.get(), ipc::to_utf8(request));
+        std::string text = ipc::to_utf8(request); // TransactNamedPipe wants it writable
+        ask(pipe.get(), text);
     }
     return 0;
 } catch (...) {
