@@ -9,10 +9,13 @@
 
 #include <windows.h>
 
-#include <chrono>
+#include <atomic>
+#include <exception>
 #include <functional>
-#include <future>
+#include <mutex>
+#include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 // Serves a few clients at a time: each thread has one instance of the pipe and waits for one call at a
@@ -24,8 +27,9 @@ public:
     pipe_server(const std::wstring& name, SECURITY_ATTRIBUTES* security, HANDLE stop,
                 DWORD idle_limit_ms)
         : stop_(stop), idle_limit_ms_(idle_limit_ms),
-          give_up_(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr)) {
-        if (!give_up_) {
+          give_up_(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr)),
+          ended_(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr)) {
+        if (!give_up_ || !ended_) {
             ipc::throw_last_error("CreateEventW");
         }
         while (instances_.size() < instance_count) {
@@ -33,16 +37,15 @@ public:
         }
         try {
             for (const ipc::unique_handle& pipe : instances_) {
-                threads_.push_back(
-                    std::async(std::launch::async, [this, &pipe] { serve_instance(pipe.get()); }));
+                threads_.emplace_back([this, &pipe] { run_thread(pipe.get()); });
             }
         } catch (...) {
-            SetEvent(stop_); // no memory for a thread: those that run end before threads_ is gone
+            SetEvent(stop_); // no memory for a thread: those that run end, and are joined
             throw;
         }
     }
 
-    ~pipe_server() { // waits for each thread: the destructor of its future does so
+    ~pipe_server() { // waits for the threads: their destructors do so
         SetEvent(stop_);
         SetEvent(give_up_.get());
     }
@@ -54,14 +57,14 @@ public:
     // ended a thread.
     void finish(const std::function<void()>& report_progress) {
         const ULONGLONG end_ms = GetTickCount64() + last_replies_ms;
-        for (std::future<void>& thread : threads_) {
-            while (thread.wait_for(progress_interval) == std::future_status::timeout) {
-                report_progress();
-                if (GetTickCount64() >= end_ms) {
-                    SetEvent(give_up_.get()); // a client does not read its reply
-                }
+        while (WaitForSingleObject(ended_.get(), progress_interval_ms) == WAIT_TIMEOUT) {
+            report_progress();
+            if (GetTickCount64() >= end_ms) {
+                SetEvent(give_up_.get()); // a client does not read its reply
             }
-            thread.get();
+        }
+        if (failure_) {
+            std::rethrow_exception(failure_);
         }
     }
 
@@ -69,7 +72,7 @@ private:
     static constexpr DWORD instance_count = 4;
     static constexpr DWORD pipe_buffer_bytes = 4 * 1024;
     static constexpr DWORD last_replies_ms = 3'000; // at a shutdown, Windows waits 5 s by default
-    static constexpr std::chrono::milliseconds progress_interval{500};
+    static constexpr DWORD progress_interval_ms = 500;
 
     static ipc::unique_handle create_instance(const std::wstring& name,
                                               SECURITY_ATTRIBUTES* security, bool is_first) {
@@ -92,7 +95,20 @@ private:
 
     bool is_stopping() const { return WaitForSingleObject(stop_, 0) == WAIT_OBJECT_0; }
 
-    void serve_instance(HANDLE pipe) try {
+    void run_thread(HANDLE pipe) {
+        try {
+            serve_instance(pipe);
+        } catch (...) {
+            const std::lock_guard lock(mutex_);
+            failure_ = std::current_exception(); // finish() throws it
+            SetEvent(stop_);
+        }
+        if (--running_ == 0) {
+            SetEvent(ended_.get());
+        }
+    }
+
+    void serve_instance(HANDLE pipe) {
         ipc::overlapped_call call(pipe);
         ipc::message_buffer buffer(protocol::max_message_bytes);
         while (!is_stopping()) {
@@ -109,9 +125,6 @@ private:
                 ipc::throw_last_error("DisconnectNamedPipe");
             }
         }
-    } catch (...) {
-        SetEvent(stop_);
-        throw; // finish() throws it again
     }
 
     // Returns whether the client got its reply.
@@ -141,6 +154,10 @@ private:
     HANDLE stop_;
     DWORD idle_limit_ms_;
     ipc::unique_handle give_up_; // an event: do not wait for clients any longer
+    ipc::unique_handle ended_;   // an event: all threads have ended
+    std::atomic<DWORD> running_ = instance_count;
+    std::mutex mutex_;
+    std::exception_ptr failure_;
     std::vector<ipc::unique_handle> instances_;
-    std::vector<std::future<void>> threads_; // destroyed first: the threads use the members above
+    std::vector<std::jthread> threads_; // destroyed first: the threads use the members above
 };
