@@ -93,8 +93,6 @@ private:
         return pipe;
     }
 
-    bool is_stopping() const { return WaitForSingleObject(stop_, 0) == WAIT_OBJECT_0; }
-
     void run_thread(HANDLE pipe) {
         try {
             serve_instance(pipe);
@@ -108,33 +106,42 @@ private:
         }
     }
 
-    void serve_instance(HANDLE pipe) {
+    // Returns after the stop, without a disconnect: it would discard a reply that is not read yet.
+    void serve_instance(HANDLE pipe) const {
         ipc::overlapped_call call(pipe);
         ipc::message_buffer buffer(protocol::max_message_bytes);
-        while (!is_stopping()) {
+        for (;;) {
             const BOOL done = ConnectNamedPipe(pipe, call.get());
             // INFINITE: a client or the event stop ends the wait.
-            const DWORD error = call.wait(done, INFINITE, stop_).error;
-            if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA &&
-                error != ERROR_OPERATION_ABORTED) {
+            DWORD error = call.wait(done, INFINITE, stop_).error;
+            if (error == ERROR_PIPE_CONNECTED || error == ERROR_NO_DATA) {
+                error = ERROR_SUCCESS; // a client came before the call; it may have left again
+            } else if (error != ERROR_SUCCESS && error != ERROR_OPERATION_ABORTED) {
                 ipc::throw_error("ConnectNamedPipe", error);
             }
-            while (!is_stopping() && answer_request(pipe, call, buffer)) {}
-            // At the end the client can still read its last reply, which this call would discard.
-            if (!is_stopping() && !DisconnectNamedPipe(pipe)) {
+            while (error == ERROR_SUCCESS) {
+                error = answer_request(pipe, call, buffer);
+            }
+            if (error == ERROR_OPERATION_ABORTED) {
+                return;
+            }
+            if (!DisconnectNamedPipe(pipe)) {
                 ipc::throw_last_error("DisconnectNamedPipe");
             }
         }
     }
 
-    // Returns whether the client got its reply.
-    bool answer_request(HANDLE pipe, ipc::overlapped_call& call,
-                        ipc::message_buffer& buffer) const {
+    // Returns the error that ended the connection: ERROR_OPERATION_ABORTED after the stop.
+    DWORD answer_request(HANDLE pipe, ipc::overlapped_call& call,
+                         ipc::message_buffer& buffer) const {
+        if (WaitForSingleObject(stop_, 0) == WAIT_OBJECT_0) {
+            return ERROR_OPERATION_ABORTED; // or a client that asks without a pause delays the end
+        }
         buffer.clear();
         ipc::call_result read{ERROR_MORE_DATA};
         while (read.error == ERROR_MORE_DATA) {
             if (buffer.free_bytes() == 0 && !buffer.grow()) {
-                return false; // the message is too long
+                return ERROR_MORE_DATA; // the message is too long
             }
             const BOOL done =
                 ReadFile(pipe, buffer.free_space(), buffer.free_bytes(), nullptr, call.get());
@@ -142,13 +149,13 @@ private:
             buffer.add(read.bytes);
         }
         if (read.error != ERROR_SUCCESS) {
-            return false;
+            return read.error;
         }
         const std::span<char> message = buffer.message();
         protocol::make_reply(message);
         const auto bytes = static_cast<DWORD>(message.size());
         const BOOL done = WriteFile(pipe, message.data(), bytes, nullptr, call.get());
-        return call.wait(done, idle_limit_ms_, give_up_.get()).error == ERROR_SUCCESS;
+        return call.wait(done, idle_limit_ms_, give_up_.get()).error;
     }
 
     HANDLE stop_;

@@ -80,7 +80,7 @@ void check_server(HANDLE pipe, const service_handle& service) {
 }
 
 // Sends one request and returns the reply, which is in the buffer.
-std::string_view ask(HANDLE pipe, std::string request, std::span<char> buffer, DWORD limit_ms) {
+std::string_view ask(HANDLE pipe, std::span<char> request, std::span<char> buffer, DWORD limit_ms) {
     if (request.size() > protocol::max_message_bytes) {
         throw std::runtime_error("a request is longer than the protocol allows");
     }
@@ -129,7 +129,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::vector<char> buffer(protocol::max_message_bytes);
     ipc::byte_sink screen(L"", "B: ");
     for (const std::wstring& request : requests) {
-        screen.write(ask(pipe.get(), ipc::to_utf8(request), buffer, limit.ms));
+        std::string text = ipc::to_utf8(request); // TransactNamedPipe wants it writable
+        screen.write(ask(pipe.get(), text, buffer, limit.ms));
         screen.write("\n");
     }
     return 0;
