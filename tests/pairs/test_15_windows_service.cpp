@@ -440,7 +440,9 @@ TEST_CASE(
     CHECK_THAT(run.output, ContainsSubstring(replies()));
 }
 
-TEST_CASE("Without the service manager A says how it is started") {
+// [alone]: under Wine a program that calls StartServiceCtrlDispatcherW takes the place of a service that is
+// just starting, one of another test.
+TEST_CASE("Without the service manager A says how it is started", "[alone]") {
     const ipc::test::result refused = ipc::test::run(a_command(L"unused", {}));
     CHECK(refused.exit_code == 2);
     CHECK_THAT(refused.error_output, ContainsSubstring("1063); usage: processA --run"));
