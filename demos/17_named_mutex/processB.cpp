@@ -50,29 +50,24 @@ void require_first_instance(const std::wstring& name) {
     }
 } // closes the handle: an open one would keep the name taken after A's end
 
-// Returns B's end of the pipe. B keeps it open: A waits until it breaks.
-ipc::unique_handle hand_over(const std::vector<std::wstring>& arguments,
-                             const std::wstring& pipe_name, DWORD limit_ms) {
+void hand_over(HANDLE pipe, const std::vector<std::wstring>& arguments, DWORD limit_ms) {
     std::wstring message;
     for (const std::wstring& argument : arguments) {
         message += argument + L'\0';
     }
     const auto bytes = static_cast<DWORD>(message.size() * sizeof(wchar_t));
-    ipc::unique_handle pipe = ipc::connect_to_pipe(pipe_name, GENERIC_READ | GENERIC_WRITE,
-                                                   FILE_FLAG_OVERLAPPED, limit_ms);
     char reply = 0; // one byte, and only its arrival counts
-    ipc::overlapped_call call(pipe.get());
-    BOOL done = WriteFile(pipe.get(), message.data(), bytes, nullptr, call.get());
+    ipc::overlapped_call call(pipe);
+    BOOL done = WriteFile(pipe, message.data(), bytes, nullptr, call.get());
     DWORD error = call.wait(done, limit_ms).error;
     if (error == ERROR_SUCCESS) {
-        done = ReadFile(pipe.get(), &reply, sizeof reply, nullptr, call.get());
+        done = ReadFile(pipe, &reply, sizeof reply, nullptr, call.get());
         error = call.wait(done, limit_ms).error;
     }
     if (error != ERROR_SUCCESS) {
         throw std::runtime_error("the first instance did not take the arguments: " +
                                  ipc::error_text(error));
     }
-    return pipe;
 }
 
 ipc::unique_handle take_slot(const std::wstring& name, DWORD limit_ms) {
@@ -129,10 +124,14 @@ int wmain(int argc, wchar_t* argv[]) try {
                           {L"--name", &suffix}},
                          &arguments);
     const auto name = [&](const wchar_t* base) { return ipc::object_name(base, suffix); };
+    // B may be started before A. It waits for A's pipe, which A creates after the mutex, and keeps its
+    // end open: A waits until it breaks.
+    const auto pipe =
+        ipc::connect_to_pipe(ipc::object_name(protocol::pipe_name(), suffix),
+                             GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED, limit.ms);
     require_first_instance(name(protocol::instance_name));
     ipc::print_line("B: the name is taken: another copy is running");
-    const auto pipe =
-        hand_over(arguments, ipc::object_name(protocol::pipe_name(), suffix), limit.ms);
+    hand_over(pipe.get(), arguments, limit.ms);
     ipc::print_line("B: the first instance has the arguments");
 
     // A real further copy would end now. This one goes on, for the second lesson.

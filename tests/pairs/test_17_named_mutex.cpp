@@ -191,6 +191,7 @@ public:
 
     const std::wstring& name() const { return name_; }
     void close_pipe() { pipe_.reset(); }
+    void give_name_up() { instance_.reset(); }
 
     // Waits for a B and returns its message.
     std::wstring receive() const {
@@ -480,21 +481,30 @@ TEST_CASE("A new A continues with the record that a copy of a killed A still has
                        "A: the lock was abandoned: 1; the record was repaired: 1\n");
 }
 
-TEST_CASE("Without a partner, A ends at its limit, B at once, and both say what is missing") {
+TEST_CASE("Without a partner, both end at their limits and say what is missing") {
     program a(a_with(ipc::test::unique_suffix(), {L"--limit", L"1"}));
-    program b(b_with(ipc::test::unique_suffix()));
+    program b(b_with(ipc::test::unique_suffix(), {L"--limit", L"1"}));
     check_failed(a, "A: no further copy came: start processB");
-    check_failed(b, "B: there is no first instance: start processA");
+    check_failed(b, "B: no server at ");
+    CHECK_THAT(b.error_output(), ContainsSubstring(": start processA first"));
 }
 
-TEST_CASE("If somebody has the name but no pipe, B says so at its limit") {
+TEST_CASE("B may be started before A") {
     const std::wstring name = ipc::test::unique_suffix();
-    const ipc::unique_handle instance(
-        CreateMutexW(nullptr, FALSE, ipc::object_name(protocol::instance_name, name).c_str()));
-    REQUIRE(instance);
-    program b(b_with(name, {L"--limit", L"1"}));
-    check_failed(b, "B: no server at ");
-    CHECK(b.output() == "B: the name is taken: another copy is running\n");
+    program b(b_with(name));
+    CHECK_FALSE(b.wait(300)); // it would end now if it did not wait for A
+    program a(a_with(name));
+    check_succeeded(a, "A: a copy has ended: 1 sold, 1 paid\n"
+                       "A: the lock was abandoned: 0; the record was repaired: 0\n");
+    check_succeeded(b, "B: sale 1 of 1 is done\n");
+}
+
+TEST_CASE("If somebody has the pipe but not the name, B hands nothing over") {
+    fake_a stranger;
+    stranger.give_name_up();
+    program b(b_with(stranger.name(), {L"secret"}));
+    check_failed(b, "B: there is no first instance: start processA");
+    CHECK(b.output().empty());
 }
 
 TEST_CASE("Two copies at once both hand over their arguments and sell") {
