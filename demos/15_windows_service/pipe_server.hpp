@@ -1,7 +1,6 @@
 #pragma once
 
 #include "common/error.hpp"
-#include "common/message_buffer.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
 #include "common/unique_handle.hpp"
@@ -109,7 +108,7 @@ private:
     // Returns after the stop, without a disconnect: it would discard a reply that is not read yet.
     void serve_instance(HANDLE pipe) const {
         ipc::overlapped_call call(pipe);
-        ipc::message_buffer buffer(protocol::max_message_bytes);
+        std::vector<char> buffer(protocol::max_message_bytes);
         for (;;) {
             const BOOL done = ConnectNamedPipe(pipe, call.get());
             // INFINITE: a client or the event stop ends the wait.
@@ -132,29 +131,18 @@ private:
     }
 
     // Returns the error that ended the connection: ERROR_OPERATION_ABORTED after the stop.
-    DWORD answer_request(HANDLE pipe, ipc::overlapped_call& call,
-                         ipc::message_buffer& buffer) const {
+    DWORD answer_request(HANDLE pipe, ipc::overlapped_call& call, std::span<char> buffer) const {
         if (WaitForSingleObject(stop_, 0) == WAIT_OBJECT_0) {
             return ERROR_OPERATION_ABORTED; // or a client that asks without a pause delays the end
         }
-        buffer.clear();
-        ipc::call_result read{ERROR_MORE_DATA};
-        while (read.error == ERROR_MORE_DATA) {
-            if (buffer.free_bytes() == 0 && !buffer.grow()) {
-                return ERROR_MORE_DATA; // the message is too long
-            }
-            const BOOL done =
-                ReadFile(pipe, buffer.free_space(), buffer.free_bytes(), nullptr, call.get());
-            read = call.wait(done, idle_limit_ms_, stop_);
-            buffer.add(read.bytes);
-        }
+        BOOL done =
+            ReadFile(pipe, buffer.data(), static_cast<DWORD>(buffer.size()), nullptr, call.get());
+        const ipc::call_result read = call.wait(done, idle_limit_ms_, stop_);
         if (read.error != ERROR_SUCCESS) {
-            return read.error;
+            return read.error; // ERROR_MORE_DATA: the message is too long
         }
-        const std::span<char> message = buffer.message();
-        protocol::make_reply(message);
-        const auto bytes = static_cast<DWORD>(message.size());
-        const BOOL done = WriteFile(pipe, message.data(), bytes, nullptr, call.get());
+        protocol::make_reply(buffer.first(read.bytes));
+        done = WriteFile(pipe, buffer.data(), read.bytes, nullptr, call.get());
         return call.wait(done, idle_limit_ms_, give_up_.get()).error;
     }
 

@@ -14,7 +14,6 @@
 #include "common/text.hpp"
 #include "protocol.hpp"
 
-#include <algorithm>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -29,28 +28,29 @@ constexpr auto usage =
     "  --limit SECONDS  how long each wait for the service may last (default: 10; 0: no limit)\n"
     "  --name SUFFIX    appended to the names of the service and of its pipe, as with processA";
 
-// Opens the service to ask for its status. Waits until somebody has installed it.
-service_handle open_service(const std::wstring& name, DWORD limit_ms) {
-    constexpr DWORD poll_ms = 50;
+// ANCHOR: wait
+// Waits until somebody has installed the service and it runs. Returns a handle to ask for its status.
+service_handle wait_for_service(const std::wstring& name, DWORD limit_ms) {
     const service_handle manager(OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CONNECT));
     if (!manager) {
         ipc::throw_last_error("OpenSCManagerW");
     }
-    for (const ULONGLONG start_ms = GetTickCount64();;) {
-        service_handle service(OpenServiceW(manager.get(), name.c_str(), SERVICE_QUERY_STATUS));
-        if (service) {
-            return service;
+    service_handle service;
+    const bool is_running = poll_until(limit_ms, [&] {
+        service.reset(); // an open handle would keep a service that somebody deletes
+        service.reset(OpenServiceW(manager.get(), name.c_str(), SERVICE_QUERY_STATUS));
+        if (!service && GetLastError() != ERROR_SERVICE_DOES_NOT_EXIST) {
+            ipc::throw_last_error("OpenServiceW");
         }
-        const DWORD error = GetLastError();
-        if (error != ERROR_SERVICE_DOES_NOT_EXIST) {
-            ipc::throw_error("OpenServiceW", error);
-        }
-        if (GetTickCount64() - start_ms >= limit_ms) {
-            throw std::runtime_error("the service is not installed: run processA --install");
-        }
-        Sleep(std::min(poll_ms, limit_ms)); // a look every 50 ms; each look decides alone
+        return service && query_status(service).dwCurrentState == SERVICE_RUNNING;
+    });
+    if (!is_running) {
+        throw std::runtime_error(service ? "the service is not running: run processA --start"
+                                         : "the service is not installed: run processA --install");
     }
+    return service;
 }
+// ANCHOR_END: wait
 
 // ANCHOR: check
 // A client that skips this gives its data to whoever made the pipe first.
@@ -59,8 +59,8 @@ void check_server(HANDLE pipe, const service_handle& service) {
     if (!GetNamedPipeServerProcessId(pipe, &server_id)) {
         ipc::throw_last_error("GetNamedPipeServerProcessId");
     }
-    const SERVICE_STATUS_PROCESS status = query_status(service); // after the connect, not before it
-    if (status.dwCurrentState != SERVICE_RUNNING || status.dwProcessId != server_id) {
+    // After the connect, not before it. A service that has stopped has the id 0.
+    if (server_id == 0 || query_status(service).dwProcessId != server_id) {
         throw std::runtime_error("another program than the service has the pipe: nothing was sent");
     }
 }
@@ -109,17 +109,11 @@ int wmain(int argc, wchar_t* argv[]) try {
         requests = {L"hello", L"ASCII letters only: Gr\u00FC\u00DFe", L"goodbye"};
     }
     const std::wstring name = protocol::service_name(suffix);
-    if (!console) {
-        const SERVICE_STATUS_PROCESS status =
-            wait_for_state(open_service(name, limit.ms), SERVICE_NOTIFY_RUNNING, limit.ms);
-        if (status.dwCurrentState != SERVICE_RUNNING) {
-            throw std::runtime_error("the service is not running: run processA --start");
-        }
-    }
+    const service_handle service = console ? nullptr : wait_for_service(name, limit.ms);
     const ipc::unique_handle pipe = ipc::connect_to_pipe(
         protocol::pipe_name(name), protocol::client_access, FILE_FLAG_OVERLAPPED, limit.ms);
-    if (!console) {
-        check_server(pipe.get(), open_service(name, limit.ms));
+    if (service) {
+        check_server(pipe.get(), service);
         ipc::print_line("B: the service is running, and its process has the pipe");
     }
     DWORD mode = PIPE_READMODE_MESSAGE; // a client's handle starts in byte read mode

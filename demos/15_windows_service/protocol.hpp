@@ -1,12 +1,12 @@
 #pragma once
 
 #include "common/error.hpp"
-#include "common/scope_exit.hpp"
 #include "common/security.hpp"
 
 #include <windows.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -58,43 +58,16 @@ inline SERVICE_STATUS_PROCESS query_status(const service_handle& service) {
     return status;
 }
 
-// Windows calls it on the waiting thread, whose SleepEx then returns.
-inline void CALLBACK note_change(void* notice) {
-    *static_cast<bool*>(static_cast<SERVICE_NOTIFYW*>(notice)->pContext) = false;
-}
-
-// Waits up to limit_ms milliseconds until the service is in one of the states, a mask such as
-// SERVICE_NOTIFY_RUNNING | SERVICE_NOTIFY_STOPPED. Returns the last status, which after the limit has
-// another state. Closes the handle.
-inline SERVICE_STATUS_PROCESS wait_for_state(service_handle service, DWORD states, DWORD limit_ms) {
-    constexpr ULONGLONG look_again_ms = 500; // also if no notification comes
+// Looks every 50 ms, until the condition is true or limit_ms milliseconds have passed. Returns whether
+// the condition is true.
+inline bool poll_until(DWORD limit_ms, const std::function<bool()>& condition) {
+    constexpr DWORD poll_ms = 50;
     const ULONGLONG start_ms = GetTickCount64();
-    bool is_pending = false;
-    bool was_reached = false;
-    SERVICE_NOTIFYW notice{};
-    // Closing the handle cancels the notification. One that is queued already comes now, and not in
-    // a later wait, when notice is gone.
-    const ipc::scope_exit cancel([&] {
-        service.reset();
-        SleepEx(0, TRUE); // does not wait
-    });
-    for (;;) {
-        const SERVICE_STATUS_PROCESS status = query_status(service);
-        const ULONGLONG waited_ms = GetTickCount64() - start_ms;
-        const bool is_reached = (states & (1u << (status.dwCurrentState - SERVICE_STOPPED))) != 0;
-        // While the notification of this state is on its way, there is nothing to cancel: wait for it.
-        if ((is_reached && (!is_pending || was_reached)) || waited_ms >= limit_ms) {
-            return status;
+    while (!condition()) {
+        if (GetTickCount64() - start_ms >= limit_ms) {
+            return false;
         }
-        was_reached = is_reached;
-        if (notice.dwVersion == 0) { // the first look; if this fails, look_again_ms is left
-            notice.dwVersion = SERVICE_NOTIFY_STATUS_CHANGE;
-            notice.pfnNotifyCallback = note_change;
-            notice.pContext = &is_pending;
-            is_pending =
-                NotifyServiceStatusChangeW(service.get(), states, &notice) == ERROR_SUCCESS;
-        }
-        // TRUE, alertable: otherwise Windows would not call note_change.
-        SleepEx(static_cast<DWORD>(std::min(limit_ms - waited_ms, look_again_ms)), TRUE);
+        Sleep(poll_ms); // orders nothing: each look decides alone
     }
+    return true;
 }
