@@ -693,31 +693,68 @@ TEST_CASE("A client refuses another program that has the service's pipe") {
     }
 }
 
+namespace {
+
+// A folder with copies of programs. Not a temporary folder, which LocalService may not read.
+struct folder_of_copies {
+    folder_of_copies() { std::filesystem::create_directories(path); }
+    folder_of_copies(const folder_of_copies&) = delete;
+    folder_of_copies& operator=(const folder_of_copies&) = delete;
+    ~folder_of_copies() {
+        std::error_code ignored; // for example the service's process has not quite ended
+        std::filesystem::remove_all(path, ignored);
+    }
+
+    void copy(std::wstring_view from, std::wstring_view file, std::wstring_view to) const {
+        std::filesystem::copy_file(ipc::test::program_path(from, file), path / to);
+    }
+
+    std::filesystem::path path = ipc::test::program_path(folder, ipc::test::unique_suffix());
+};
+
+} // namespace
+
 TEST_CASE("A run with a failure in a step leaves no service") {
     skip_without_rights();
     const service_name name;
-    // Not a temporary folder, which LocalService may not read.
-    const auto elsewhere = std::filesystem::path(ipc::test::program_path(folder, name.suffix));
-    std::filesystem::create_directories(elsewhere);
-    const ipc::scope_exit remove([&] {
-        std::error_code ignored; // for example the service's process has not quite ended
-        std::filesystem::remove_all(elsewhere, ignored);
-    });
-    const auto copy = [&](std::wstring_view from, std::wstring_view file, std::wstring_view to) {
-        std::filesystem::copy_file(ipc::test::program_path(from, file), elsewhere / to);
-    };
-    copy(folder, L"processA.exe", L"processA.exe");
-    const arguments run = {elsewhere / L"processA.exe", L"--run", L"--name", name.suffix};
+    const folder_of_copies elsewhere;
+    elsewhere.copy(folder, L"processA.exe", L"processA.exe");
+    const arguments run = {elsewhere.path / L"processA.exe", L"--run", L"--name", name.suffix};
     ipc::test::result failed = ipc::test::run(run); // there is no processB.exe
     CHECK(failed.exit_code == 1);
     CHECK(failed.output == std::string(installed_line) + running_line + removed_line);
     CHECK(failed.error_output.starts_with("A: CreateProcessW failed: ERROR_FILE_NOT_FOUND (2): "));
     CHECK(is_gone(name.suffix));
 
-    copy(L"tests", L"helper.exe", L"processB.exe"); // it fails: it has no such mode
+    elsewhere.copy(L"tests", L"helper.exe", L"processB.exe"); // it fails: it has no such mode
     failed = ipc::test::run(run);
     CHECK(failed.exit_code == 1);
     CHECK_THAT(failed.error_output, ContainsSubstring("A: processB failed\n"));
+    CHECK(is_gone(name.suffix));
+}
+
+TEST_CASE("A service that Windows cannot start is left out, and only if all the rest goes well") {
+    skip_without_rights();
+    const service_name name;
+    const folder_of_copies elsewhere; // there is no processA.exe: StartServiceW fails
+    elsewhere.copy(folder, L"processA.exe", L"runner.exe");
+    elsewhere.copy(folder, L"processB.exe", L"processB.exe");
+    const arguments run = {elsewhere.path / L"runner.exe", L"--run", L"--name", name.suffix};
+    const ipc::test::result done = ipc::test::run(run);
+    CHECK(done.exit_code == 0);
+    CHECK(done.error_output.empty());
+    CHECK_THAT(
+        done.output,
+        StartsWith(std::string(installed_line) + removed_line + "A: the server is running\n" +
+                   replies() +
+                   "A: the server has stopped\nA: left out: the service; LocalService must be "
+                   "able to read this folder: ERROR_FILE_NOT_FOUND (2): "));
+    CHECK(is_gone(name.suffix));
+
+    std::filesystem::remove(elsewhere.path / L"processB.exe");
+    const ipc::test::result failed = ipc::test::run(run);
+    CHECK(failed.exit_code == 1);
+    CHECK_THAT(failed.output, !ContainsSubstring("left out"));
     CHECK(is_gone(name.suffix));
 }
 
