@@ -74,7 +74,11 @@ void create_service(const command_options& options) {
     const std::wstring image = ipc::command_line({ipc::beside_this_program(L"processA.exe")});
     const service_handle manager(OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CREATE_SERVICE));
     if (!manager) {
-        throw refused("only an administrator can install a service", GetLastError());
+        const DWORD error = GetLastError();
+        if (error == ERROR_ACCESS_DENIED) {
+            throw refused("only an administrator can install a service", error);
+        }
+        ipc::throw_error("OpenSCManagerW", error);
     }
     // ANCHOR: install
     const service_handle service(CreateServiceW(
@@ -135,7 +139,6 @@ void start_service(const command_options& options) {
     ipc::print_line("A: the service is running");
 }
 
-// ANCHOR: stop
 // A service that starts or stops takes no control: wait until it runs or has stopped. handle has the
 // access SERVICE_STOP and SERVICE_QUERY_STATUS.
 void stop_and_wait(const service_handle& service, DWORD limit_ms) {
@@ -155,7 +158,6 @@ void stop_and_wait(const service_handle& service, DWORD limit_ms) {
         throw std::runtime_error("the service did not stop in time");
     }
 }
-// ANCHOR_END: stop
 
 void stop_service(const command_options& options) {
     stop_and_wait(open_service(options, SERVICE_STOP | SERVICE_QUERY_STATUS), options.limit.ms);

@@ -28,7 +28,6 @@ constexpr auto usage =
     "  --limit SECONDS  how long each wait for the service may last (default: 10; 0: no limit)\n"
     "  --name SUFFIX    appended to the names of the service and of its pipe, as with processA";
 
-// ANCHOR: wait
 // Waits until somebody has installed the service and it runs. Returns a handle to ask for its status.
 service_handle wait_for_service(const std::wstring& name, DWORD limit_ms) {
     const service_handle manager(OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CONNECT));
@@ -50,7 +49,6 @@ service_handle wait_for_service(const std::wstring& name, DWORD limit_ms) {
     }
     return service;
 }
-// ANCHOR_END: wait
 
 // ANCHOR: check
 // A client that skips this gives its data to whoever made the pipe first.

@@ -64,10 +64,11 @@ bool may_install() {
 }
 
 // A closed console or a time limit of CTest can end a test in the middle: its service stays, because a
-// service runs in no job object. Removes the services of tests whose process has ended.
+// service runs in no job object. Removes the services of tests and of
+// runs whose process has ended.
 void remove_left_services() {
     const service_handle manager(OpenSCManagerW(nullptr, nullptr, SC_MANAGER_ENUMERATE_SERVICE));
-    const std::wstring prefix = protocol::service_name(L"test");
+    const std::wstring prefix = protocol::service_name(L"");
     alignas(ENUM_SERVICE_STATUS_PROCESSW) static BYTE memory[256 * 1024]; // the most it takes
     DWORD needed = 0;
     DWORD count = 0;
@@ -77,10 +78,12 @@ void remove_left_services() {
     const auto* const services = reinterpret_cast<ENUM_SERVICE_STATUS_PROCESSW*>(memory);
     for (DWORD i = 0; i < count; ++i) {
         const std::wstring_view name = services[i].lpServiceName;
-        if (!name.starts_with(prefix)) {
+        // "prefix.test123_4", or "prefix.run123" of processA --run.
+        const auto digits = name.find_first_of(L"0123456789", prefix.size());
+        if (!name.starts_with(prefix) || digits == std::wstring_view::npos) {
             continue;
         }
-        const DWORD owner = std::wcstoul(name.data() + prefix.size(), nullptr, 10);
+        const DWORD owner = std::wcstoul(name.data() + digits, nullptr, 10);
         const ipc::unique_handle process(OpenProcess(SYNCHRONIZE, FALSE, owner));
         if (process || GetLastError() != ERROR_INVALID_PARAMETER) {
             continue; // the test is running
