@@ -64,11 +64,12 @@ bool may_install() {
 }
 
 // A closed console or a time limit of CTest can end a test in the middle: its service stays, because a
-// service runs in no job object. Removes the services of tests and of
-// runs whose process has ended.
+// service runs in no job object. Removes the services "...test123_4" of tests and "...run123" of
+// processA --run whose process (123) has ended.
 void remove_left_services() {
     const service_handle manager(OpenSCManagerW(nullptr, nullptr, SC_MANAGER_ENUMERATE_SERVICE));
-    const std::wstring prefix = protocol::service_name(L"");
+    const std::wstring prefixes[] = {protocol::service_name(L"test"),
+                                     protocol::service_name(L"run")};
     alignas(ENUM_SERVICE_STATUS_PROCESSW) static BYTE memory[256 * 1024]; // the most it takes
     DWORD needed = 0;
     DWORD count = 0;
@@ -78,12 +79,14 @@ void remove_left_services() {
     const auto* const services = reinterpret_cast<ENUM_SERVICE_STATUS_PROCESSW*>(memory);
     for (DWORD i = 0; i < count; ++i) {
         const std::wstring_view name = services[i].lpServiceName;
-        // "prefix.test123_4", or "prefix.run123" of processA --run.
-        const auto digits = name.find_first_of(L"0123456789", prefix.size());
-        if (!name.starts_with(prefix) || digits == std::wstring_view::npos) {
-            continue;
+        std::size_t id = 0; // where the process id begins
+        for (const std::wstring& prefix : prefixes) {
+            id = name.starts_with(prefix) ? prefix.size() : id;
         }
-        const DWORD owner = std::wcstoul(name.data() + digits, nullptr, 10);
+        const DWORD owner = id == 0 ? 0 : std::wcstoul(name.data() + id, nullptr, 10);
+        if (owner == 0) {
+            continue; // another service
+        }
         const ipc::unique_handle process(OpenProcess(SYNCHRONIZE, FALSE, owner));
         if (process || GetLastError() != ERROR_INVALID_PARAMETER) {
             continue; // the test is running
@@ -444,13 +447,12 @@ TEST_CASE("On Windows the service's own account and SID are in its token") {
     REQUIRE(GetTokenInformation(token.get(), TokenUser, memory, sizeof memory, &size));
     CHECK(IsWellKnownSid(reinterpret_cast<TOKEN_USER*>(memory)->User.Sid, WinLocalServiceSid));
     REQUIRE(GetTokenInformation(token.get(), TokenGroups, memory, sizeof memory, &size));
-    const std::vector<BYTE> sid = service_sid(service);
+    std::vector<BYTE> sid = service_sid(service);
     const auto* const groups = reinterpret_cast<TOKEN_GROUPS*>(memory);
     const auto* const end = groups->Groups + groups->GroupCount;
     CHECK(std::any_of(groups->Groups, end, [&](const SID_AND_ATTRIBUTES& group) {
         constexpr DWORD wanted = SE_GROUP_ENABLED | SE_GROUP_OWNER; // so it can own the pipe
-        return EqualSid(group.Sid, const_cast<BYTE*>(sid.data())) &&
-               (group.Attributes & wanted) == wanted;
+        return EqualSid(group.Sid, sid.data()) && (group.Attributes & wanted) == wanted;
     }));
 }
 
@@ -885,6 +887,19 @@ TEST_CASE("A service that starts too slowly for the limit can be stopped and rem
                  "A: the service did not start in time\n");
     check_done(a_command(name.suffix, {L"--uninstall"}), removed_line);
     CHECK(is_gone(name.suffix));
+}
+
+TEST_CASE("The next test removes the service of a test whose process has ended, and no other one") {
+    skip_without_rights();
+    const std::wstring left = L"test4294967292_1"; // a process id that no process has
+    service_name other;
+    other.suffix = L"class4294967292" + other.suffix;
+    check_done(a_command(left, {L"--install"}), installed_line);
+    check_done(a_command(other.suffix, {L"--install"}), installed_line);
+    remove_left_services();
+    CHECK(is_gone(left));
+    CHECK(is_installed(other.suffix));
+    check_done(a_command(other.suffix, {L"--uninstall"}), removed_line);
 }
 
 TEST_CASE("A run whose output nobody reads leaves no service") {
