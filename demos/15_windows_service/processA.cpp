@@ -38,9 +38,8 @@ constexpr auto usage =
     "  --uninstall      stop the service if it runs, and remove it\n"
     "  --console        the same server as a program, until Ctrl+C\n"
     "  --run            install, start, ask with processB, stop, uninstall\n"
-    "  --limit SECONDS  how long a start or a stop may take, and how long a client of --console "
-    "may\n"
-    "                   be silent (default: 10; 0: no limit)\n"
+    "  --limit SECONDS  how long a start or a stop may take, and a client of --console be silent\n"
+    "                   (default: 10; 0: no limit)\n"
     "  --name SUFFIX    appended to the names of the service and of its pipe";
 
 // Windows refuses a step that needs more rights than the user or the service has. --run then leaves the
