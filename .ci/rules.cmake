@@ -1,7 +1,7 @@
 # Rules of the project that no other tool knows:
 #   - the visible entries at the top are the ones named here;
 #   - common/ stays small: fewer than 600 lines of code, not counting comments, includes, braces;
-#   - a pair has two headers at the most: protocol.hpp and one more;
+#   - a pair has two headers at the most: protocol.hpp and one more (15 has three: its lesson is service.hpp);
 #   - no name of ours is a macro of the Windows SDK that MinGW's headers do not have;
 #   - what the run scripts show of other programs says in which encoding it comes (ENCODING);
 #   - no test has a name that its program would take for an option;
@@ -77,6 +77,9 @@ foreach(folder IN LISTS folders)
     message(STATUS "${folder}: ${lines} lines of code${aim}")
     list(REMOVE_ITEM headers protocol.hpp)
     list(LENGTH headers count)
+    if(folder STREQUAL "demos/15_windows_service" AND "service.hpp" IN_LIST headers)
+        math(EXPR count "${count} - 1")
+    endif()
     if(count GREATER 1)
         list(JOIN headers ", " names)
         problem("${folder}: ${names}: only one header is allowed beside protocol.hpp")

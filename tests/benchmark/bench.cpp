@@ -193,7 +193,7 @@ DWORD duration_ms(const settings& wanted, const ipc::test::measured_point& point
 // Measures everything. Returns how many measurements failed.
 unsigned run(plan& all, const settings& wanted) {
     const std::vector<ipc::test::measured_point*> steps = steps_of_round(all, wanted);
-    const std::size_t count = steps.size() * wanted.rounds;
+    const std::size_t count = steps.size() * static_cast<std::size_t>(wanted.rounds);
     unsigned failed = 0;
     for (std::size_t i = 0; i < count; ++i) {
         ipc::test::measured_point& point = *steps[i % steps.size()];

@@ -533,13 +533,13 @@ struct ring_load::session {
     // The times of `count` round trips, in cycles, sorted.
     std::vector<std::uint64_t> ping_cycles(transport how, std::uint64_t count) {
         ask({how, ring_task::ping}, count);
-        std::vector<std::uint64_t> times(count);
+        std::vector<std::uint64_t> times(static_cast<std::size_t>(count));
         char message[small_record] = {};
         for (std::uint64_t number = 1; number <= count; ++number) {
             std::memcpy(message, &number, sizeof number);
             const std::uint64_t start = cycles();
             send_ping(*end, how, number, message);
-            times[number - 1] = cycles() - start;
+            times[static_cast<std::size_t>(number - 1)] = cycles() - start;
             std::uint64_t returned = 0;
             std::memcpy(&returned, message, sizeof returned);
             if (returned != number) {

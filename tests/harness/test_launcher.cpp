@@ -164,6 +164,15 @@ TEST_CASE("compare_output accepts any interleaving and no other difference") {
     CHECK_THAT(compare_output({"C: 1"}, {}, {}), ContainsSubstring("neither A's nor B's"));
 }
 
+TEST_CASE("compare_output finds B's lines in A's output if A has started B") {
+    const std::vector<std::string> expected = {"A: 1", "B: 1", "A: 2"};
+    CHECK(compare_output(expected, {"A: 1", "B: 1", "A: 2"}, {}).empty());
+    CHECK_THAT(compare_output(expected, {"A: 1", "A: 2"}, {}),
+               ContainsSubstring("B printed nothing more where \"B: 1\""));
+    CHECK_THAT(compare_output({"A: 1"}, {"A: 1", "B: 1"}, {}),
+               ContainsSubstring("B printed \"B: 1\" where nothing more"));
+}
+
 TEST_CASE("compare_output lets several Bs come in any order, but all of them") {
     const std::vector<std::string> expected = {"A: 1", "B: x", "B: y", "B: y"};
     CHECK(compare_output(expected, {"A: 1"}, {{"B: y"}, {"B: x", "B: y"}}).empty());

@@ -225,7 +225,7 @@ inline unsigned overlooked_wakeups(unsigned rounds, [[maybe_unused]] bool with_f
             ring.commit(8);
             meet(2 * i + 1);
             for (unsigned delay = 0; delay < i % 8; ++delay) { // not at exactly the same moment
-                arrived.load();
+                static_cast<void>(arrived.load());
             }
 #ifdef __SANITIZE_THREAD__ // ThreadSanitizer knows no fences
             ring.flush();
