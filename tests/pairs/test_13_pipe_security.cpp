@@ -1,0 +1,2 @@
+#include "tests/harness/launcher.hpp"
+#include <catch2/catch_test_macros.hpp>
