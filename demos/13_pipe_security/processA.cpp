@@ -21,6 +21,8 @@
 #include <aclapi.h>
 #include <sddl.h>
 
+#include <algorithm>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -74,13 +76,12 @@ std::wstring choose_sddl(const std::wstring& who, bool remote) {
 // Returns a descriptor that the caller frees with LocalFree, or nullptr for the default.
 PSECURITY_DESCRIPTOR make_descriptor(const std::wstring& who, const std::wstring& sddl) {
     PSECURITY_DESCRIPTOR descriptor = nullptr;
-    // Without a DACL in the text, the pipe would get the default DACL, or none.
-    if (!sddl.empty() && (sddl.find(L"D:") == std::wstring::npos ||
-                          !ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                              sddl.c_str(), SDDL_REVISION_1, &descriptor, nullptr))) {
+    // Without a DACL in the text, the pipe would get the default DACL.
+    const bool has_dacl = sddl.find(L"D:") != std::wstring::npos;
+    if (!sddl.empty() && (!has_dacl || !ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                                           sddl.c_str(), SDDL_REVISION_1, &descriptor, nullptr))) {
         throw ipc::usage_error("--allow cannot take the value " + ipc::to_utf8(who.substr(0, 80)) +
-                               ": it is no word of the list, and no SDDL with a DACL; usage: " +
-                               std::string(usage).substr(0, std::string(usage).find('\n')));
+                               ": neither a word of --help nor SDDL with a DACL");
     }
     return descriptor;
 }
@@ -116,17 +117,23 @@ void print_descriptor(HANDLE pipe, const std::wstring& sddl) {
     ipc::print_line("A: asked for: {}", sddl.empty() ? "the default" : without_owner_sid(sddl));
     // ANCHOR: read_descriptor
     PSECURITY_DESCRIPTOR descriptor = nullptr;
+    PSID owner = nullptr; // these three point into the descriptor
+    ACL* dacl = nullptr;
+    ACL* sacl = nullptr;
     const DWORD error = GetSecurityInfo(pipe, SE_KERNEL_OBJECT,
                                         OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION |
                                             LABEL_SECURITY_INFORMATION, // needs no privilege
-                                        nullptr, nullptr, nullptr, nullptr, &descriptor);
+                                        &owner, nullptr, &dacl, &sacl, &descriptor);
+    // ANCHOR_END: read_descriptor
+    const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
     if (error != ERROR_SUCCESS) {
         ipc::throw_error("GetSecurityInfo", error);
     }
-    const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
-    // ANCHOR_END: read_descriptor
     ipc::print_line("A: the pipe has: {}", without_owner_sid(sddl_text(descriptor)));
-    for (const std::string& line : descriptor_text(descriptor)) {
+    ipc::print_line("A: - owner: {}", owner == nullptr ? "none" : account_name(sid_text(owner)));
+    std::vector<std::string> lines = dacl_text(dacl);
+    std::ranges::copy(list_text(sacl), std::back_inserter(lines)); // the label
+    for (const std::string& line : lines) {
         ipc::print_line("A: - {}", line);
     }
 }
@@ -142,32 +149,27 @@ ipc::call_result wait(ipc::overlapped_call& call, BOOL done, DWORD limit_ms) {
     return result;
 }
 
-// Answers one request. Returns what went wrong, or an empty text.
-std::string serve_client(HANDLE pipe, DWORD limit_ms) {
+// Serves one client. Returns whether it has got an answer.
+bool serve_client(HANDLE pipe, DWORD limit_ms) {
     std::vector<char> message(protocol::max_message_bytes);
     ipc::overlapped_call call(pipe);
     BOOL done = ConnectNamedPipe(pipe, call.get());
     // INFINITE: a server waits until a client comes or Ctrl+C is pressed.
-    const DWORD error = wait(call, done, INFINITE).error;
+    DWORD error = wait(call, done, INFINITE).error;
     if (error != ERROR_SUCCESS && error != ERROR_PIPE_CONNECTED && error != ERROR_NO_DATA) {
         ipc::throw_error("ConnectNamedPipe", error);
     }
     done = ReadFile(pipe, message.data(), protocol::max_message_bytes, nullptr, call.get());
     const ipc::call_result read = wait(call, done, limit_ms);
-    if (ipc::is_disconnected(read.error)) {
-        return "left without a request";
+    error = read.error;
+    if (error == ERROR_SUCCESS) {
+        done = WriteFile(pipe, message.data(), read.bytes, nullptr, call.get());
+        error = wait(call, done, limit_ms).error;
     }
-    if (read.error == WAIT_TIMEOUT) {
-        return "was silent for too long";
+    if (error != ERROR_SUCCESS) { // left, silent for too long, too much to read
+        ipc::print_line("A: a client without an answer: {}", code_name(error));
     }
-    if (read.error == ERROR_MORE_DATA) {
-        return "sent too much";
-    }
-    if (read.error != ERROR_SUCCESS) {
-        ipc::throw_error("ReadFile", read.error);
-    }
-    done = WriteFile(pipe, message.data(), read.bytes, nullptr, call.get());
-    return wait(call, done, limit_ms).error == ERROR_SUCCESS ? "" : "did not take the answer";
+    return error == ERROR_SUCCESS;
 }
 
 } // namespace
@@ -187,12 +189,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::unique_handle pipe =
         create_pipe(ipc::object_name(protocol::pipe_name, suffix), descriptor, remote);
     print_descriptor(pipe.get(), sddl);
-    for (;;) {
-        const std::string problem = serve_client(pipe.get(), limit.ms);
-        if (problem.empty()) {
-            break;
-        }
-        ipc::print_line("A: a client {}", problem);
+    while (!serve_client(pipe.get(), limit.ms)) {
         DisconnectNamedPipe(pipe.get()); // the instance is free for the next client
     }
     ipc::print_line("A: answered a request"); // which the client reads after A's end, too

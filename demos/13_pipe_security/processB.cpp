@@ -12,7 +12,6 @@
 #include "common/pipe.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
-#include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "descriptor_text.hpp"
@@ -21,9 +20,11 @@
 #include <aclapi.h>
 #include <sddl.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -38,10 +39,8 @@ constexpr std::string_view request = "hello";
 constexpr DWORD pipe_bytes = 16 * 1024; // a hint to the system
 
 void print_result(const char* what, DWORD error) {
-    const std::string text = ipc::error_text(error);
     ipc::print_line("B: {}: {}", what,
-                    error == ERROR_SUCCESS ? "allowed"
-                                           : "refused, " + text.substr(0, text.find(':')));
+                    error == ERROR_SUCCESS ? "allowed" : "refused, " + code_name(error));
 }
 
 void try_open(const char* what, const std::wstring& name, DWORD access, DWORD limit_ms) {
@@ -70,15 +69,13 @@ void try_instance(const std::wstring& name) {
     print_result("create an instance", error);
 }
 
-// The attacker: whatever B's descriptor says now is what the pipe's clients meet.
+// The attacker: clients meet B, and B's descriptor lets everyone in. A could even add instances to this
+// pipe, if A did not insist on the first one.
 void squat(const std::wstring& name, DWORD limit_ms) {
-    PSECURITY_DESCRIPTOR everyone = nullptr;
-    const ipc::scope_exit free_descriptor([&] { LocalFree(everyone); });
-    if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(L"D:P(A;;FA;;;WD)", SDDL_REVISION_1,
-                                                              &everyone, nullptr)) {
-        ipc::throw_last_error("ConvertStringSecurityDescriptorToSecurityDescriptorW");
-    }
-    SECURITY_ATTRIBUTES security{sizeof security, everyone, FALSE};
+    SECURITY_DESCRIPTOR open_to_all{};
+    InitializeSecurityDescriptor(&open_to_all, SECURITY_DESCRIPTOR_REVISION);
+    SetSecurityDescriptorDacl(&open_to_all, TRUE, nullptr /* no list: everything */, FALSE);
+    SECURITY_ATTRIBUTES security{sizeof security, &open_to_all, FALSE};
     const ipc::unique_handle pipe = create_instance(name, FILE_FLAG_FIRST_PIPE_INSTANCE, &security);
     print_result("squat", pipe ? ERROR_SUCCESS : GetLastError());
     if (!pipe) {
@@ -87,18 +84,10 @@ void squat(const std::wstring& name, DWORD limit_ms) {
     char message[protocol::max_message_bytes];
     ipc::overlapped_call call(pipe.get());
     BOOL done = ConnectNamedPipe(pipe.get(), call.get());
-    // INFINITE: until a client comes or Ctrl+C is pressed.
-    if (call.wait(done, INFINITE, ipc::ctrl_c_event()).error == ERROR_OPERATION_ABORTED) {
-        ipc::print_line("B: stopped");
-        return;
-    }
+    call.wait(done, INFINITE); // until a client comes; Ctrl+C ends the attacker
     done = ReadFile(pipe.get(), message, sizeof message, nullptr, call.get());
-    const ipc::call_result read = call.wait(done, limit_ms, ipc::ctrl_c_event());
-    if (read.error == ERROR_SUCCESS || read.error == ERROR_MORE_DATA) {
-        ipc::print_line("B: a client sent its request to the squatter: {} bytes", read.bytes);
-    } else {
-        ipc::print_line("B: a client has sent nothing");
-    }
+    const ipc::call_result read = call.wait(done, limit_ms);
+    ipc::print_line("B: bytes that a client sent to the squatter: {}", read.bytes);
 }
 
 // ANCHOR: server_user
@@ -159,26 +148,16 @@ void ask(const std::wstring& name, const std::wstring& expected, DWORD limit_ms)
         ipc::throw_last_error("SetNamedPipeHandleState");
     }
     char answer[protocol::max_message_bytes];
+    std::string sent(request); // the call takes a pointer to bytes that are not const
     ipc::overlapped_call call(pipe.get());
-    BOOL done = WriteFile(pipe.get(), request.data(), static_cast<DWORD>(request.size()), nullptr,
-                          call.get());
-    const ipc::call_result written = call.wait(done, limit_ms);
-    if (written.error != ERROR_SUCCESS) {
-        ipc::throw_error("WriteFile", written.error);
-    }
-    done = ReadFile(pipe.get(), answer, sizeof answer, nullptr, call.get());
+    const BOOL done = TransactNamedPipe(pipe.get(), sent.data(), static_cast<DWORD>(sent.size()),
+                                        answer, sizeof answer, nullptr, call.get());
     const ipc::call_result read = call.wait(done, limit_ms);
     if (read.error != ERROR_SUCCESS) {
-        ipc::throw_error("ReadFile", read.error);
+        ipc::throw_error("TransactNamedPipe", read.error);
     }
-    if (std::string_view(answer, read.bytes) != request) {
-        throw std::runtime_error("the answer is not the request");
-    }
-    ipc::print_line("B: the server has answered");
-}
-
-std::string usage_end() {
-    return "; usage: " + std::string(usage).substr(0, std::string(usage).find('\n'));
+    const bool same = std::string_view(answer, read.bytes) == request;
+    ipc::print_line("B: the server has answered{}", same ? "" : ", but not to this request");
 }
 
 // Returns the SID in its long form, or that of this user for an empty text.
@@ -189,8 +168,7 @@ std::wstring expected_server(const std::wstring& server) {
         return user_of_process(GetCurrentProcess());
     }
     if (!ConvertStringSidToSidW(server.c_str(), &sid)) {
-        throw ipc::usage_error("--server cannot take the value " + ipc::to_utf8(server) +
-                               usage_end());
+        throw ipc::usage_error("--server cannot take the value " + ipc::to_utf8(server));
     }
     return sid_text(sid);
 }
@@ -199,34 +177,32 @@ std::wstring expected_server(const std::wstring& server) {
 
 int wmain(int argc, wchar_t* argv[]) try {
     std::wstring what;
-    std::wstring server = L"";
+    std::wstring server;
     ipc::time_limit limit{10'000};
     std::wstring suffix;
     ipc::parse_arguments(
         argc, argv, usage,
         {{L"--try", &what}, {L"--server", &server}, {L"--limit", &limit}, {L"--name", &suffix}});
-    const bool known =
-        what == L"read" || what == L"write" || what == L"instance" || what == L"squat";
-    if (!what.empty() && !known) {
-        throw ipc::usage_error("--try cannot take the value " + ipc::to_utf8(what) + usage_end());
+    const std::vector<std::wstring> known = {L"", L"read", L"write", L"instance", L"squat"};
+    if (std::ranges::find(known, what) == known.end()) {
+        throw ipc::usage_error("--try cannot take the value " + ipc::to_utf8(what));
     }
     const std::wstring expected = expected_server(server);
     const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
-    if (what == L"squat") {
-        ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event
-        squat(name, limit.ms);
-        return 0;
-    }
-    if (what.empty() || what == L"read") {
+    const bool everything = what.empty();
+    if (everything || what == L"read") {
         try_open("open to read", name, GENERIC_READ, limit.ms);
     }
-    if (what.empty() || what == L"write") {
+    if (everything || what == L"write") {
         try_open("open to write", name, FILE_WRITE_DATA, limit.ms);
     }
-    if (what.empty() || what == L"instance") {
+    if (everything || what == L"instance") {
         try_instance(name);
     }
-    if (what.empty()) {
+    if (what == L"squat") {
+        squat(name, limit.ms);
+    }
+    if (everything) {
         ask(name, expected, limit.ms);
     }
     return 0;
