@@ -54,7 +54,8 @@ inline std::string account_name(const std::wstring& sid) {
     // clang-format off
     static const std::map<std::wstring, std::string> known = {
         {L"S-1-1-0", "Everyone"}, {L"S-1-3-0", "CREATOR OWNER"}, {L"S-1-5-2", "NETWORK"},
-        {L"S-1-5-4", "INTERACTIVE"}, {L"S-1-5-7", "ANONYMOUS LOGON"}, {L"S-1-5-18", "SYSTEM"},
+        {L"S-1-5-4", "INTERACTIVE"}, {L"S-1-5-7", "ANONYMOUS LOGON"},
+        {L"S-1-5-11", "Authenticated Users"}, {L"S-1-5-18", "SYSTEM"},
         {L"S-1-5-19", "LOCAL SERVICE"}, {L"S-1-5-32-544", "Administrators"},
         {L"S-1-16-4096", "low"}, {L"S-1-16-8192", "medium"}, {L"S-1-16-12288", "high"}};
     // clang-format on

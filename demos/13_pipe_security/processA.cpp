@@ -105,8 +105,7 @@ ipc::unique_handle create_pipe(const std::wstring& name, PSECURITY_DESCRIPTOR de
         const DWORD error = GetLastError();
         if (error == ERROR_ACCESS_DENIED || error == ERROR_PIPE_BUSY) {
             throw std::runtime_error("another program has created " + ipc::to_utf8(name) +
-                                     " before, so A does not serve: error " +
-                                     std::to_string(error));
+                                     " before, so A does not serve: " + code_name(error));
         }
         ipc::throw_error("CreateNamedPipeW", error);
     }

@@ -83,11 +83,14 @@ void squat(const std::wstring& name, DWORD limit_ms) {
     }
     char message[protocol::max_message_bytes];
     ipc::overlapped_call call(pipe.get());
-    BOOL done = ConnectNamedPipe(pipe.get(), call.get());
-    call.wait(done, INFINITE); // until a client comes; Ctrl+C ends the attacker
-    done = ReadFile(pipe.get(), message, sizeof message, nullptr, call.get());
-    const ipc::call_result read = call.wait(done, limit_ms);
-    ipc::print_line("B: bytes that a client sent to the squatter: {}", read.bytes);
+    for (;;) { // Ctrl+C ends the attacker
+        BOOL done = ConnectNamedPipe(pipe.get(), call.get());
+        call.wait(done, INFINITE); // until a client comes
+        done = ReadFile(pipe.get(), message, sizeof message, nullptr, call.get());
+        const ipc::call_result read = call.wait(done, limit_ms);
+        ipc::print_line("B: a client sent {} bytes to the squatter", read.bytes);
+        DisconnectNamedPipe(pipe.get());
+    }
 }
 
 // ANCHOR: server_user
