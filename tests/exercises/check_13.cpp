@@ -1,0 +1,116 @@
+// The checks of the exercises of pair 13.
+
+#include "common/error.hpp"
+#include "common/scope_exit.hpp"
+#include "common/security.hpp"
+#include "demos/13_pipe_security/descriptor_text.hpp"
+#include "demos/13_pipe_security/protocol.hpp"
+#include "tests/exercises/check.hpp"
+#include "tests/exercises/pipe_end.hpp"
+
+#include <windows.h>
+
+#include <aclapi.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace {
+
+using ipc::exercise::trial;
+using ipc::test::program;
+
+constexpr auto everyone = L"S-1-1-0";
+constexpr auto every_account = L"S-1-5-11";
+
+// Returns the rights that the pipe's DACL gives to a process with these SIDs. The system reads the entries in their
+// order: the first one that names a right decides.
+DWORD rights_of(HANDLE pipe, const std::vector<std::wstring>& sids) {
+    PSECURITY_DESCRIPTOR descriptor = nullptr;
+    ACL* dacl = nullptr;
+    const DWORD error = GetSecurityInfo(pipe, SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, nullptr,
+                                        nullptr, &dacl, nullptr, &descriptor);
+    const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
+    if (error != ERROR_SUCCESS) {
+        ipc::throw_error("GetSecurityInfo", error);
+    }
+    if (dacl == nullptr) {
+        return FILE_ALL_ACCESS;
+    }
+    GENERIC_MAPPING mapping{FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_GENERIC_EXECUTE,
+                            FILE_ALL_ACCESS};
+    DWORD allowed = 0;
+    DWORD denied = 0;
+    for (DWORD i = 0; i < dacl->AceCount; ++i) {
+        void* found = nullptr;
+        if (!GetAce(dacl, i, &found)) {
+            ipc::throw_last_error("GetAce");
+        }
+        auto* const ace = static_cast<ACCESS_ALLOWED_ACE*>(found);
+        if (std::ranges::find(sids, sid_text(&ace->SidStart)) == sids.end()) {
+            continue;
+        }
+        DWORD mask = ace->Mask;
+        MapGenericMask(&mask, &mapping);
+        if (ace->Header.AceType == ACCESS_ALLOWED_ACE_TYPE) {
+            allowed |= mask & ~denied;
+        } else if (ace->Header.AceType == ACCESS_DENIED_ACE_TYPE) {
+            denied |= mask & ~allowed;
+        }
+    }
+    return allowed;
+}
+
+// Exercise 13.1. Starts A, and expects rights of a process with these SIDs.
+void expect_rights(trial& attempt, const std::vector<std::wstring>& sids, DWORD needed,
+                   DWORD forbidden, const std::string& expected) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a = attempt.start_learner({L"--name", suffix});
+    ipc::exercise::pipe_end client(attempt, ipc::object_name(protocol::pipe_name, suffix),
+                                   GENERIC_READ);
+    client.expect_connection(a);
+    const DWORD rights = rights_of(client.handle(), sids);
+    attempt.expect((rights & needed) == needed && (rights & forbidden) == 0, expected,
+                   "the pipe's descriptor gives: " + rights_text(rights));
+}
+
+void let_accounts_in(trial& attempt) {
+    expect_rights(attempt, {everyone, every_account},
+                  FILE_GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES, 0,
+                  "other users can read and write data");
+}
+
+void keep_the_pipe(trial& attempt) {
+    expect_rights(attempt, {everyone, every_account}, 0,
+                  FILE_CREATE_PIPE_INSTANCE | DELETE | WRITE_DAC | WRITE_OWNER,
+                  "other users can neither create an instance nor change the pipe");
+}
+
+void keep_own_rights(trial& attempt) {
+    expect_rights(attempt, {user_of_process(GetCurrentProcess()), everyone, every_account},
+                  FILE_ALL_ACCESS, 0, "this user can do everything");
+}
+
+void answer_client(trial& attempt) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a = attempt.start_learner({L"--name", suffix});
+    program& b = attempt.start_partner({L"--name", suffix});
+    attempt.expect_exit_code(b, 0);
+    attempt.expect_line(b, "B: the server has answered");
+    attempt.expect_exit_code(a, 0);
+}
+
+const ipc::exercise::checks_of_pair exercises = {
+    {1,
+     {{"A answers the pair's B", answer_client},
+      {"other users can read from the pipe and write to it", let_accounts_in},
+      {"other users cannot act as A's server", keep_the_pipe},
+      {"this user keeps every right", keep_own_rights}}},
+};
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) {
+    return ipc::exercise::check_main(argc, argv, exercises);
+}
