@@ -25,6 +25,7 @@
 #include <iterator>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -42,35 +43,30 @@ constexpr DWORD pipe_bytes = 16 * 1024; // a hint to the system
 
 // Returns the descriptor as SDDL, or an empty text for the default.
 std::wstring choose_sddl(const std::wstring& who, bool remote) {
-    struct choice {
-        const wchar_t* name;
-        const wchar_t* account;
-    };
-    constexpr choice choices[] = {
-        {L"service", L"IU"}, {L"administrators", L"BA"}, {L"everyone", L"WD"}};
-    if (who == L"none") {
-        return L"";
+    const std::pair<const wchar_t*, const wchar_t*> words[] = {
+        {L"user", nullptr}, {L"service", L"IU"}, {L"administrators", L"BA"}, {L"everyone", L"WD"}};
+    const auto word = std::ranges::find(words, who, [](const auto& pair) { return pair.first; });
+    const std::wstring user = user_of_process(GetCurrentProcess());
+    if (word == std::end(words)) {
+        const bool has_owner = who.substr(0, 2) == L"O:";
+        return who == L"none" ? L"" : (has_owner ? L"" : L"O:" + user) + who;
     }
     // ANCHOR: choose_sddl
-    const std::wstring user = user_of_process(GetCurrentProcess());
-    std::wstring sddl = L"O:" + user; // the owner; an administrator's default is a group
+    std::wstring sddl = L"O:" + user; // the owner; the default for an administrator is a group
     sddl += L"D:P";                   // the DACL; it inherits nothing
     if (!remote) {
         sddl += L"(D;;FA;;;NU)"; // denies everything to a network log-on; denials come first
     }
     sddl += L"(A;;FA;;;" + user + L")"; // allows everything to this user
-    for (const auto& [name, account] : choices) {
-        if (who == name) {
-            // Read and write, but not GENERIC_WRITE: it has the bit 0x4, which is FILE_APPEND_DATA for
-            // a file and FILE_CREATE_PIPE_INSTANCE for a pipe. A client with this right can create
-            // an instance of the pipe and answer A's other clients.
-            return sddl + L"(A;;0x12019b;;;" + account + L")S:(ML;;NW;;;ME)";
-        }
+    if (const wchar_t* const clients = word->second) {
+        // Read and write, but not GENERIC_WRITE (GW). That has the bit 0x4: FILE_APPEND_DATA for a file, and
+        // FILE_CREATE_PIPE_INSTANCE for a pipe. A client that can create an instance of this pipe can
+        // answer A's other clients.
+        sddl += std::wstring(L"(A;;0x12019b;;;") + clients + L")";
     }
     sddl += L"S:(ML;;NW;;;ME)"; // the label: a process below medium integrity cannot write
     // ANCHOR_END: choose_sddl
-    const bool has_owner = who.substr(0, 2) == L"O:";
-    return who == L"user" ? sddl : (has_owner ? L"" : L"O:" + user) + who;
+    return sddl;
 }
 
 // Returns a descriptor that the caller frees with LocalFree, or nullptr for the default.

@@ -606,7 +606,7 @@ TEST_CASE("Wrong arguments are refused in one line, before anything is created")
     }
 }
 
-TEST_CASE("--help of both programs shows their options") {
+TEST_CASE("Both programs show their options with --help") {
     for (const std::wstring& process : {process_a, process_b}) {
         const auto result = run({process, L"--help"});
         CHECK(result.exit_code == 0);
