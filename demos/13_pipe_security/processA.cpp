@@ -1,8 +1,8 @@
 // Demo 13, process A: the server of a pipe whose security descriptor is chosen on the command line.
 //
 // A shows the descriptor that it asks for, and the one that the pipe has, as SDDL and in words. It
-// answers one request of one client and ends. A does not serve if another program has created a pipe of
-// this name before: clients could meet that program instead of A.
+// answers one request of one client and ends. A does not serve if another program has created a pipe
+// of this name before: clients could meet that program instead of A.
 //
 // Run: processA [--allow WHO] [--remote] [--limit SECONDS] [--name SUFFIX]
 
@@ -59,9 +59,9 @@ std::wstring choose_sddl(const std::wstring& who, bool remote) {
     }
     sddl += L"(A;;FA;;;" + user + L")"; // allows everything to this user
     if (const wchar_t* const clients = word->second) {
-        // Read and write, but not GENERIC_WRITE (GW). That has the bit 0x4: FILE_APPEND_DATA for a file, and
-        // FILE_CREATE_PIPE_INSTANCE for a pipe. A client that can create an instance of this pipe can
-        // answer A's other clients.
+        // Read and write, but not GENERIC_WRITE (GW). That has the bit 0x4: FILE_APPEND_DATA for a
+        // file, and FILE_CREATE_PIPE_INSTANCE for a pipe. A client that can create an instance of
+        // this pipe can answer A's other clients.
         sddl += std::wstring(L"(A;;0x12019b;;;") + clients + L")";
     }
     sddl += L"S:(ML;;NW;;;ME)"; // the label: a process below medium integrity cannot write

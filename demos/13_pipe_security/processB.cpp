@@ -1,10 +1,11 @@
-// Demo 13, process B: a client that tries what the pipe's descriptor allows, and then checks its server.
+// Demo 13, process B: a client that tries what a pipe's descriptor allows, and checks its server.
 //
 // B opens the pipe to read, opens it to write, and creates an instance of it, and says for each with
-// which code it was allowed or refused. Then B connects, finds out who serves the pipe, and sends its
-// request only to the expected account. With --try squat B is the attacker: it creates the pipe before A.
+// which code it was allowed or refused. Then B connects, finds out who serves the pipe, and sends
+// its request only to the expected account. With --try squat B is the attacker: it creates the pipe
+// before A.
 //
-// Run: processB [--try read|write|instance|squat] [--server SID] [--limit SECONDS] [--name SUFFIX]
+// Run: processB [--try WHAT] [--server SID] [--limit SECONDS] [--name SUFFIX]
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
@@ -29,9 +30,9 @@
 namespace {
 
 constexpr auto usage =
-    "processB [--try read|write|instance|squat] [--server SID] [--limit SECONDS] [--name SUFFIX]\n"
-    "  --try WHAT       only this: open the pipe to read or to write, create an instance of A's\n"
-    "                   pipe, or create the pipe before A and wait for a client\n"
+    "processB [--try WHAT] [--server SID] [--limit SECONDS] [--name SUFFIX]\n"
+    "  --try WHAT       only this: open the pipe to read, or to write, create an instance of A's\n"
+    "                   pipe, or squat: create the pipe before A and wait for its clients\n"
     "  --server SID     the account that has to serve the pipe (default: this user)\n"
     "  --limit SECONDS  how long to wait for the server or the client (default: 10; 0: no limit)\n"
     "  --name SUFFIX    use another pipe, so that several pairs can run at once";
@@ -61,16 +62,14 @@ ipc::unique_handle create_instance(const std::wstring& name, DWORD first,
 }
 
 void try_instance(const std::wstring& name) {
-    // ANCHOR: try_instance
     // The pipe exists, so this instance would have A's descriptor, and A's next client.
     const ipc::unique_handle pipe = create_instance(name, 0 /* not the first */, nullptr);
     const DWORD error = pipe ? ERROR_SUCCESS : GetLastError();
-    // ANCHOR_END: try_instance
     print_result("create an instance", error);
 }
 
-// The attacker: clients meet B, and B's descriptor lets everyone in. A could even add instances to this
-// pipe, if A did not insist on the first one.
+// The attacker: clients meet B, and B's descriptor lets everyone in. A could even add instances to
+// this pipe, if A did not insist on the first one.
 void squat(const std::wstring& name, DWORD limit_ms) {
     SECURITY_DESCRIPTOR open_to_all{};
     InitializeSecurityDescriptor(&open_to_all, SECURITY_DESCRIPTOR_REVISION);
@@ -139,8 +138,8 @@ void check_server(HANDLE pipe, const std::wstring& expected) try {
 
 void ask(const std::wstring& name, const std::wstring& expected, DWORD limit_ms) {
     // ANCHOR: connect
-    // Not GENERIC_WRITE: that would ask for FILE_CREATE_PIPE_INSTANCE, too. The server can identify B, but
-    // not act as B: connect_to_pipe passes SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION.
+    // Not GENERIC_WRITE: that would ask for FILE_CREATE_PIPE_INSTANCE, too. The server can identify
+    // B, but not act as B: connect_to_pipe passes SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION.
     const ipc::unique_handle pipe =
         ipc::connect_to_pipe(name, GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES,
                              FILE_FLAG_OVERLAPPED, limit_ms);

@@ -1,7 +1,7 @@
 #pragma once
 
-// What both processes of demo 13 agree on: the client sends one message, and the server answers with one
-// message of the same length.
+// What both processes of demo 13 agree on: the client sends one message, and the server sends it
+// back.
 
 #include <windows.h>
 

@@ -1,4 +1,4 @@
-// A named pipe for programs of the current user only. Its client makes sure that the server is one of them.
+// A named pipe for the programs of one user. Its client makes sure that the server is one of them.
 // cl /std:c++20 /EHsc /W4 /permissive- /utf-8 private_pipe.cpp advapi32.lib
 // x86_64-w64-mingw32-g++ -std=c++20 -municode -static private_pipe.cpp -o private_pipe.exe
 
@@ -75,8 +75,8 @@ unique_handle create_private_pipe(const wchar_t* name) {
 
 // ANCHOR: open_private_pipe
 // Opens a client's end, once, and makes sure that the pipe and its server belong to the current user.
-// Throws with ERROR_INVALID_OWNER (1307) if one of them does not, and with the code of the call if that
-// cannot be told. Nothing has been sent then, and the server could not act as this client.
+// Throws with ERROR_INVALID_OWNER (1307) if one of them does not, and with the code of the call if
+// that cannot be told. Nothing has been sent then, and the server could not act as this client.
 unique_handle open_private_pipe(const wchar_t* name, DWORD flags) {
     const std::wstring user = user_of(GetCurrentProcess());
     unique_handle pipe(CreateFileW(name, GENERIC_READ | GENERIC_WRITE, 0, nullptr, OPEN_EXISTING,

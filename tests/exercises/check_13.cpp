@@ -3,6 +3,7 @@
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
+#include "common/unique_handle.hpp"
 #include "demos/13_pipe_security/descriptor_text.hpp"
 #include "demos/13_pipe_security/protocol.hpp"
 #include "tests/exercises/check.hpp"
@@ -24,8 +25,8 @@ using ipc::test::program;
 constexpr auto everyone = L"S-1-1-0";
 constexpr auto every_account = L"S-1-5-11";
 
-// Returns the rights that the pipe's DACL gives to a process with these SIDs. The system reads the entries in their
-// order: the first one that names a right decides.
+// Returns the rights that the pipe's DACL gives to a process with these SIDs. The system reads the
+// entries in their order: the first one that names a right decides.
 DWORD rights_of(HANDLE pipe, const std::vector<std::wstring>& sids) {
     PSECURITY_DESCRIPTOR descriptor = nullptr;
     ACL* dacl = nullptr;
@@ -101,12 +102,66 @@ void answer_client(trial& attempt) {
     attempt.expect_exit_code(a, 0);
 }
 
+// Exercise 13.2. The pair's A prints whether it got a request.
+constexpr auto got_nothing = "A: a client without an answer: ERROR_BROKEN_PIPE (109)";
+
+void ask_expected_server(trial& attempt) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a = attempt.start_partner({L"--remote", L"--name", suffix});
+    program& b = attempt.start_learner({L"--name", suffix});
+    attempt.expect_exit_code(b, 0);
+    attempt.expect_line(b, "B: the server has answered");
+    attempt.expect_exit_code(a, 0);
+}
+
+void refuse_other_account(trial& attempt) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a = attempt.start_partner({L"--remote", L"--name", suffix});
+    program& b = attempt.start_learner({L"--server", L"S-1-5-19", L"--name", suffix});
+    attempt.expect_exit_code(b, 1);
+    attempt.expect_output(a, got_nothing);
+}
+
+void refuse_unknown_process(trial& attempt) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a = attempt.start_partner({L"--remote", L"--name", suffix});
+    ACL nobody{}; // may open A's process, as if another user had started it
+    InitializeAcl(&nobody, sizeof nobody, ACL_REVISION);
+    const DWORD error = SetSecurityInfo(a.process(), SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION,
+                                        nullptr, nullptr, &nobody, nullptr);
+    if (error != ERROR_SUCCESS) {
+        ipc::throw_error("SetSecurityInfo", error);
+    }
+    if (ipc::unique_handle(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, a.id()))) {
+        return; // SeDebugPrivilege opens every process
+    }
+    program& b = attempt.start_learner({L"--name", suffix});
+    attempt.expect_exit_code(b, 1);
+    attempt.expect_output(a, got_nothing);
+}
+
+void refuse_other_owner(trial& attempt) {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    program& a =
+        attempt.start_partner({L"--allow", L"O:SYD:P(A;;FA;;;WD)", L"--remote", L"--name", suffix});
+    if (a.wait_for_output("A: - owner: SYSTEM", attempt.limit_ms())) { // Windows refuses this owner
+        program& b = attempt.start_learner({L"--name", suffix});
+        attempt.expect_exit_code(b, 1);
+        attempt.expect_output(a, got_nothing);
+    }
+}
+
 const ipc::exercise::checks_of_pair exercises = {
     {1,
      {{"A answers the pair's B", answer_client},
       {"other users can read from the pipe and write to it", let_accounts_in},
       {"other users cannot act as A's server", keep_the_pipe},
       {"this user keeps every right", keep_own_rights}}},
+    {2,
+     {{"B asks a server of the expected account", ask_expected_server},
+      {"B sends nothing to a server of another account", refuse_other_account},
+      {"B sends nothing to a server whose process it may not open", refuse_unknown_process},
+      {"B sends nothing to a pipe of another account", refuse_other_owner}}},
 };
 
 } // namespace

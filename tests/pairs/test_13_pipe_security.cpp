@@ -45,7 +45,7 @@ std::vector<std::wstring> join(std::vector<std::wstring> first,
     return first;
 }
 
-// A's default descriptor denies everything to a network log-on, for example by SSH. Its own clients belong to it.
+// A denies everything to a network log-on, for example by SSH: then to these tests, too.
 bool network_logon() {
     PSID network = nullptr;
     REQUIRE(ConvertStringSidToSidW(L"NU", &network));
