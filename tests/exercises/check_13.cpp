@@ -140,15 +140,27 @@ void refuse_unknown_process(trial& attempt) {
     attempt.expect_output(a, got_nothing);
 }
 
-void refuse_other_owner(trial& attempt) {
+// Expects that B refuses a server whose process is this user's and whose pipe has this owner. Only Wine lets a
+// program give its pipe to another account.
+void refuse_owner(trial& attempt, const std::wstring& owner,
+                  const std::vector<std::wstring>& options) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& a =
-        attempt.start_partner({L"--allow", L"O:SYD:P(A;;FA;;;WD)", L"--remote", L"--name", suffix});
-    if (a.wait_for_output("A: - owner: SYSTEM", attempt.limit_ms())) { // Windows refuses this owner
-        program& b = attempt.start_learner({L"--name", suffix});
-        attempt.expect_exit_code(b, 1);
-        attempt.expect_output(a, got_nothing);
+    program& a = attempt.start_partner(
+        {L"--allow", L"O:" + owner + L"D:P(A;;FA;;;WD)", L"--remote", L"--name", suffix});
+    if (!a.wait_for_output("A: - owner: ", attempt.limit_ms())) {
+        return;
     }
+    std::vector<std::wstring> arguments = {L"--name", suffix};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    program& b = attempt.start_learner(arguments);
+    attempt.expect_exit_code(b, 1);
+    attempt.expect_output(a, got_nothing);
+}
+
+void refuse_other_owner(trial& attempt) {
+    refuse_owner(attempt, L"SY", {});
+    refuse_owner(attempt, L"LS",
+                 {L"--server", L"S-1-5-19"}); // now the process is of another account
 }
 
 const ipc::exercise::checks_of_pair exercises = {
@@ -161,7 +173,9 @@ const ipc::exercise::checks_of_pair exercises = {
      {{"B asks a server of the expected account", ask_expected_server},
       {"B sends nothing to a server of another account", refuse_other_account},
       {"B sends nothing to a server whose process it may not open", refuse_unknown_process},
-      {"B sends nothing to a pipe of another account", refuse_other_owner}}},
+      {"B sends nothing if only one of the two, the process and the pipe, is the expected "
+       "account's",
+       refuse_other_owner}}},
 };
 
 } // namespace

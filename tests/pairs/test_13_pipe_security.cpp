@@ -458,6 +458,19 @@ TEST_CASE("A client sends nothing to a pipe that belongs to another account") {
                                              "B: the pipe's owner is SYSTEM\n"));
 }
 
+TEST_CASE("The pipe's owner alone does not convince a client") {
+    const pair_name foreign;
+    const ipc::unique_handle pipe = foreign.create(L"O:LSD:P(A;;FA;;;WD)", 2);
+    if (!pipe) {
+        SKIP("this system lets no program give its pipe to another account"); // 1307 on Windows
+    }
+    const dismissing_server dismiss(pipe.get());
+    program b(foreign.b({L"--server", L"LS"}));
+    check_failed(b, 1, "B: sent nothing: expected LOCAL SERVICE for both");
+    CHECK_THAT(b.output(), ContainsSubstring("B: the server's process runs as this user\n"
+                                             "B: the pipe's owner is LOCAL SERVICE\n"));
+}
+
 TEST_CASE("A client sends nothing to a pipe without a known owner") {
     if (!ipc::test::is_wine()) {
         SKIP("only Wine makes pipes without an owner");
