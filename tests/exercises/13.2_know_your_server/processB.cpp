@@ -46,13 +46,14 @@ void check_server(HANDLE pipe, const std::wstring& expected) {
     }
     PSID owner = nullptr;
     PSECURITY_DESCRIPTOR descriptor = nullptr;
-    const DWORD error = GetSecurityInfo(pipe, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner, nullptr,
-                                        nullptr, nullptr, &descriptor);
+    const DWORD error = GetSecurityInfo(pipe, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner,
+                                        nullptr, nullptr, nullptr, &descriptor);
     const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
     if (error != ERROR_SUCCESS) {
         ipc::throw_error("GetSecurityInfo", error);
     }
-    if (user_of_process(process.get()) != expected || owner == nullptr || sid_text(owner) != expected) {
+    if (user_of_process(process.get()) != expected || owner == nullptr ||
+        sid_text(owner) != expected) {
         throw std::runtime_error("the server is not the expected account");
     }
 }
