@@ -1,5 +1,6 @@
 # Sets up, builds and measures every server:    cmake -P tests/bench.cmake
 # Only one of them:                              cmake -DONLY=09 -P tests/bench.cmake
+# Only the ring of pair 16:                      cmake -DONLY=16 -P tests/bench.cmake
 #
 # The results of a whole run go to docs/benchmarks, and the documents then show them; those of one
 # server, or of a quick run, go to <build>/benchmarks.
@@ -10,7 +11,8 @@
 #
 # Away from Windows everything runs on one processor. Under Wine each call passes through one process
 # with one thread, wineserver: a second processor adds little but the time it takes to wake up, and
-# figures that vary by a multiple with what happens to run where. -DPIN=OFF uses all processors.
+# figures that vary by a multiple with what happens to run where. -DPIN=OFF uses all processors. The ring
+# passes through no other process: it is measured afterwards, with two processors.
 
 cmake_minimum_required(VERSION 3.25)
 include("${CMAKE_CURRENT_LIST_DIR}/../common/cmake/setup.cmake")
@@ -27,10 +29,19 @@ else()
 endif()
 
 function(build_benchmark)
-    set(build_targets bench wine_prefix)
+    set(build_targets bench bench_ring wine_prefix)
     build()
     set(failure "${failure}" PARENT_SCOPE)
 endfunction()
+
+# -DONLY=09 measures that server, -DONLY=16 the ring, and without it both are measured.
+set(with_servers ON)
+set(with_ring ON)
+if(ONLY EQUAL 16)
+    set(with_servers OFF)
+elseif(ONLY)
+    set(with_ring OFF)
+endif()
 
 # Sets `pin` to the command in front of others that keeps them on one processor.
 function(choose_processor)
@@ -78,7 +89,12 @@ function(describe_machine out)
 endfunction()
 
 function(run_benchmark)
-    say("Measuring")
+    file(REMOVE_RECURSE "${fresh}")
+    file(MAKE_DIRECTORY "${fresh}")
+    if(NOT with_servers)
+        return()
+    endif()
+    say("Measuring the servers")
     include("${settings}")
     choose_processor()
     start_pinned_wine()
@@ -97,8 +113,6 @@ function(run_benchmark)
     if(ONLY)
         list(APPEND options --only ${ONLY})
     endif()
-    file(REMOVE_RECURSE "${fresh}")
-    file(MAKE_DIRECTORY "${fresh}")
     # From inside the folder: a path of Linux would mean something else to a program under Wine.
     execute_process(
         COMMAND ${pin} ${emulator} "${folder}/bench.exe" --out . --machine "${machine}" ${options}
@@ -107,6 +121,36 @@ function(run_benchmark)
     if(NOT result EQUAL 0)
         set(failure "The benchmark failed: look at what it printed above. What it measured is in ${fresh}."
             PARENT_SCOPE)
+    endif()
+endfunction()
+
+function(run_ring_benchmark)
+    if(NOT with_ring)
+        return()
+    endif()
+    say("Measuring the ring")
+    include("${settings}")
+    stop_wine()
+    set(pin "")
+    start_pinned_wine()
+    describe_machine(machine)
+    cmake_path(GET run_pair PARENT_PATH folder)
+    set(options "")
+    if(SECONDS)
+        list(APPEND options --ms ${SECONDS}000)
+    endif()
+    if(ROUNDS)
+        list(APPEND options --rounds ${ROUNDS})
+    endif()
+    if(QUICK)
+        set(options --ms 100 --rounds 1)
+    endif()
+    execute_process(
+        COMMAND ${emulator} "${folder}/bench_ring.exe" --out . --machine "${machine}" ${options}
+        WORKING_DIRECTORY "${fresh}"
+        RESULT_VARIABLE result ENCODING UTF8)
+    if(NOT result EQUAL 0)
+        set(failure "The ring's benchmark failed: look at what it printed above." PARENT_SCOPE)
     endif()
 endfunction()
 
@@ -126,7 +170,7 @@ function(keep_results)
     say("The results are in ${OUT}")
 endfunction()
 
-foreach(step find_tools configure build_benchmark run_benchmark keep_results)
+foreach(step find_tools configure build_benchmark run_benchmark run_ring_benchmark keep_results)
     if(NOT failure)
         cmake_language(CALL ${step})
     endif()

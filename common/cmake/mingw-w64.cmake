@@ -34,6 +34,8 @@ if(IPC_CLANG)
     cmake_path(GET libstdcxx PARENT_PATH gcc_dir)
     set(CMAKE_CXX_STANDARD_INCLUDE_DIRECTORIES
         "${gcc_dir}/include/c++" "${gcc_dir}/include/c++/x86_64-w64-mingw32")
+    # ... whose comparison of type_info is in the library. Without this, std::make_shared does not link.
+    set(CMAKE_CXX_FLAGS_INIT "-D__GXX_TYPEINFO_EQUALITY_INLINE=0")
     set(CMAKE_EXE_LINKER_FLAGS_INIT "-fuse-ld=lld -pthread -L\"${gcc_dir}\"")
 else()
     set(compiler "${IPC_MINGW_GXX}")

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -108,6 +109,57 @@ int read_input(const arguments&) {
 // Prints one line of this many bytes, without a line break.
 int long_line(const arguments& args) {
     write_bytes(std::string(std::stoul(args.at(0)), 'x'));
+    return 0;
+}
+
+// Copies its standard input to its standard output in text mode, as a C program does by default.
+int text_copy(const arguments&) {
+    for (int character = std::getchar(); character != EOF; character = std::getchar()) {
+        std::putchar(character);
+    }
+    return 0;
+}
+
+// Reads one byte, closes its standard input, and writes this many bytes.
+int close_input(const arguments& args) {
+    const HANDLE input = GetStdHandle(STD_INPUT_HANDLE);
+    char byte_read = 0;
+    DWORD bytes = 0;
+    if (!ReadFile(input, &byte_read, 1, &bytes, nullptr)) {
+        ipc::throw_last_error("ReadFile");
+    }
+    CloseHandle(input);
+    return long_line(args);
+}
+
+// Writes this many bytes, and only then reads its standard input, which it copies to its standard
+// error.
+int write_first(const arguments& args) {
+    long_line(args);
+    std::vector<char> buffer(64 * 1024);
+    DWORD bytes = 0;
+    while (ReadFile(GetStdHandle(STD_INPUT_HANDLE), buffer.data(),
+                    static_cast<DWORD>(buffer.size()), &bytes, nullptr)) {
+        WriteFile(GetStdHandle(STD_ERROR_HANDLE), buffer.data(), bytes, &bytes, nullptr);
+    }
+    return 0;
+}
+
+// Writes this many bytes to its standard error.
+int write_errors(const arguments& args) {
+    SetStdHandle(STD_OUTPUT_HANDLE, GetStdHandle(STD_ERROR_HANDLE));
+    return long_line(args);
+}
+
+// Gives its standard output to the process with this id and ends. No job of the helper ends that process.
+int give_output_away(const arguments& args) {
+    const ipc::unique_handle process(
+        OpenProcess(PROCESS_DUP_HANDLE, FALSE, static_cast<DWORD>(std::stoul(args.at(0)))));
+    HANDLE given = nullptr;
+    if (!process || !DuplicateHandle(GetCurrentProcess(), GetStdHandle(STD_OUTPUT_HANDLE),
+                                     process.get(), &given, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
+        ipc::throw_last_error("DuplicateHandle");
+    }
     return 0;
 }
 
@@ -313,6 +365,11 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"silent", silent},
         {L"read-input", read_input},
         {L"long-line", long_line},
+        {L"text-copy", text_copy},
+        {L"close-input", close_input},
+        {L"write-first", write_first},
+        {L"write-errors", write_errors},
+        {L"give-output-away", give_output_away},
         {L"close-output", close_output},
         {L"crash", crash},
         {L"grandchild", grandchild},

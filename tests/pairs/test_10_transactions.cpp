@@ -1,6 +1,7 @@
 #include "tests/pairs/server_suite.hpp"
 
 #include "common/overlapped.hpp"
+#include "common/scope_exit.hpp"
 
 // The server holds one client at a time, so the cases tagged [several] do not run with it. Cases in
 // this file replace them as far as one client can.
@@ -290,13 +291,11 @@ TEST_CASE("B gives up when the only instance does not become free again for Call
         reply_with(ipc::test::upper_case(text))(pipe, text);
         finished.wait(); // and does not serve the next client
     });
-    {
-        ipc::test::program b(b_command(server.suffix, short_limit));
-        check_failed(b, "B: the server at ");
-        CHECK_THAT(b.error_output(), ContainsSubstring(" is busy with other clients"));
-        CHECK(b.wait_for_output("a wait of 100 ms: no free instance\n"));
-    }
-    finished.count_down();
+    const ipc::scope_exit let_server_end([&] { finished.count_down(); });
+    ipc::test::program b(b_command(server.suffix, short_limit));
+    check_failed(b, "B: the server at ");
+    CHECK_THAT(b.error_output(), ContainsSubstring(" is busy with other clients"));
+    CHECK(b.wait_for_output("a wait of 100 ms: no free instance\n"));
 }
 
 TEST_CASE("B gives up on a server that does not reply, with either call") {

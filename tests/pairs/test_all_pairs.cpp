@@ -2,6 +2,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,9 +45,11 @@ TEST_CASE("All pairs run twice at the same time under different names") {
         }
     }
     // Every A is there before the first B comes: otherwise they might run one after the other.
-    for (const auto& process_a : programs) {
-        CHECK(process_a->wait_for_output("A: "));
-        CHECK(process_a->error_output().empty());
+    for (std::size_t i = 0; i < programs.size(); ++i) {
+        // The relay prints only what its server sends, and waits for the server.
+        CHECK((pairs[i % pairs.size()].front() == L"12_pipe_relay" ||
+               programs[i]->wait_for_output("A: ")));
+        CHECK(programs[i]->error_output().empty());
     }
     for (const arguments& command : commands_of_bs) {
         programs.push_back(std::make_unique<ipc::test::program>(command));
