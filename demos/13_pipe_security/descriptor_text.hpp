@@ -13,7 +13,6 @@
 
 #include <cstddef>
 #include <map>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,7 +47,8 @@ inline std::wstring user_of_process(HANDLE process) {
     return sid_text(reinterpret_cast<TOKEN_USER*>(memory.data())->User.Sid);
 }
 
-// Returns "this user", "Everyone", "DOMAIN\name", or the SID itself if it has no name.
+// Returns "this user", the name of a well-known SID such as "Everyone", or the SID itself.
+// LookupAccountSidW knows more names. It may ask a domain controller, which can take seconds.
 inline std::string account_name(const std::wstring& sid) {
     // From the system, these names would be in the user's language.
     // clang-format off
@@ -63,55 +63,19 @@ inline std::string account_name(const std::wstring& sid) {
         return "this user";
     }
     const auto found = known.find(sid);
-    if (found != known.end()) {
-        return found->second;
-    }
-    PSID binary = nullptr;
-    const ipc::scope_exit free_sid([&] { LocalFree(binary); });
-    wchar_t name[256] = {};
-    wchar_t domain[256] = {};
-    DWORD name_size = 256;
-    DWORD domain_size = 256;
-    SID_NAME_USE use = SidTypeUnknown;
-    // The lookup may ask a domain controller. It can take seconds, and it can fail.
-    const bool named =
-        ConvertStringSidToSidW(sid.c_str(), &binary) &&
-        LookupAccountSidW(nullptr, binary, name, &name_size, domain, &domain_size, &use);
-    return ipc::to_utf8(named ? std::wstring(domain) + L'\\' + name : sid);
-}
-
-// Returns the owner and the DACL as SDDL.
-inline std::wstring sddl_text(PSECURITY_DESCRIPTOR descriptor) {
-    wchar_t* text = nullptr;
-    const ipc::scope_exit free_text([&] { LocalFree(text); });
-    if (!ConvertSecurityDescriptorToStringSecurityDescriptorW(
-            descriptor, SDDL_REVISION_1, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION,
-            &text, nullptr)) {
-        ipc::throw_last_error("ConvertSecurityDescriptorToStringSecurityDescriptorW");
-    }
-    return text;
-}
-
-// Returns SDDL with <owner> for the owner's SID, which differs from computer to computer.
-inline std::string without_owner_sid(const std::wstring& sddl) {
-    std::wsmatch owner;
-    if (!std::regex_search(sddl, owner, std::wregex(L"^O:([^:]+)[DG]:"))) {
-        return ipc::to_utf8(sddl);
-    }
-    const std::wregex sid(owner.str(1) + L"(?=[DG)])"); // behind it: D:, G: or the end of an entry
-    return ipc::to_utf8(std::regex_replace(sddl, sid, L"<owner>"));
+    return found != known.end() ? found->second : ipc::to_utf8(sid);
 }
 
 // Returns the names of the rights in a mask.
 inline std::string rights_text(DWORD mask) {
-    // What the generic rights mean for a pipe. Windows stores the specific rights on its own.
+    // What the generic rights mean for a pipe. Windows maps them when it creates the pipe; Wine does
+    // not.
     GENERIC_MAPPING mapping{FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_GENERIC_EXECUTE,
                             FILE_ALL_ACCESS};
     MapGenericMask(&mask, &mapping);
     if (mask == FILE_ALL_ACCESS) {
         return "everything";
     }
-    // ANCHOR: rights
     static const std::pair<DWORD, const char*> rights[] = {
         {FILE_READ_DATA, "read data"},
         {FILE_WRITE_DATA, "write data"},
@@ -124,7 +88,6 @@ inline std::string rights_text(DWORD mask) {
         {WRITE_DAC, "change the DACL"},
         {WRITE_OWNER, "change the owner"},
         {SYNCHRONIZE, "wait"}};
-    // ANCHOR_END: rights
     std::string text;
     for (const auto& [bits, name] : rights) {
         text += (mask & bits) == 0 ? "" : std::string(text.empty() ? "" : ", ") + name;
@@ -134,21 +97,20 @@ inline std::string rights_text(DWORD mask) {
 
 // Returns one entry (ACE) in words, such as "allows Everyone: read data, wait".
 inline std::string entry_text(ACE_HEADER* header) {
-    auto* const entry =
-        reinterpret_cast<ACCESS_ALLOWED_ACE*>(header); // the same layout for all three
-    switch (header->AceType) {
-    case ACCESS_ALLOWED_ACE_TYPE:
-        return "allows " + account_name(sid_text(&entry->SidStart)) + ": " +
-               rights_text(entry->Mask);
-    case ACCESS_DENIED_ACE_TYPE:
-        return "denies " + account_name(sid_text(&entry->SidStart)) + ": " +
-               rights_text(entry->Mask);
-    case SYSTEM_MANDATORY_LABEL_ACE_TYPE:
-        return "label " + account_name(sid_text(&entry->SidStart)) + ", a lower level cannot:" +
+    const BYTE type = header->AceType;
+    if (type != ACCESS_ALLOWED_ACE_TYPE && type != ACCESS_DENIED_ACE_TYPE &&
+        type != SYSTEM_MANDATORY_LABEL_ACE_TYPE) {
+        return "an entry of type " + std::to_string(type);
+    }
+    auto* const entry = reinterpret_cast<ACCESS_ALLOWED_ACE*>(header); // one layout for the three
+    const std::string account = account_name(sid_text(&entry->SidStart));
+    if (type == SYSTEM_MANDATORY_LABEL_ACE_TYPE) {
+        return "label " + account + ", a lower level cannot:" +
                ((entry->Mask & SYSTEM_MANDATORY_LABEL_NO_WRITE_UP) != 0 ? " write" : "") +
                ((entry->Mask & SYSTEM_MANDATORY_LABEL_NO_READ_UP) != 0 ? " read" : "");
-    default: return "an entry of type " + std::to_string(header->AceType);
     }
+    return (type == ACCESS_DENIED_ACE_TYPE ? "denies " : "allows ") + account + ": " +
+           rights_text(entry->Mask);
 }
 
 // Returns each entry of the list (ACL) in words, and nothing for no list.

@@ -1,8 +1,8 @@
 // Demo 13, process A: the server of a pipe whose security descriptor is chosen on the command line.
 //
-// A shows the descriptor that it asks for, and the one that the pipe has, as SDDL and in words. It
-// answers one request of one client and ends. A does not serve if another program has created a pipe
-// of this name before: clients could meet that program instead of A.
+// A shows the descriptor that it asks for as SDDL, and the one that the pipe has in words. It answers
+// one request of one client and ends. A does not serve if another program has created a pipe of this
+// name before: clients could meet that program instead of A.
 //
 // Run: processA [--allow WHO] [--remote] [--limit SECONDS] [--name SUFFIX]
 
@@ -21,48 +21,46 @@
 #include <aclapi.h>
 #include <sddl.h>
 
-#include <algorithm>
-#include <iterator>
+#include <map>
 #include <stdexcept>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 namespace {
 
 constexpr auto usage =
     "processA [--allow WHO] [--remote] [--limit SECONDS] [--name SUFFIX]\n"
-    "  --allow WHO      who else can connect, besides this user (default: user):\n"
-    "                   user, service, administrators, everyone: nobody, users who are logged on\n"
-    "                   here, administrators, every account; none: the default descriptor; or "
-    "SDDL\n"
+    "  --allow WHO      who can connect, besides this user (default: user):\n"
+    "    user             nobody\n"
+    "    service          users who are logged on here (for the pipe of a service)\n"
+    "    administrators   administrators\n"
+    "    everyone         every account\n"
+    "    none             whom the default descriptor lets in\n"
+    "    SDDL             whom this descriptor lets in; write <user> for this user's SID\n"
     "  --remote         let clients on other computers connect, too\n"
     "  --limit SECONDS  how long a client may be silent (default: 10; 0: no limit)\n"
     "  --name SUFFIX    use another pipe, so that several pairs can run at once";
 constexpr DWORD pipe_bytes = 16 * 1024; // a hint to the system
 
-// Returns the descriptor as SDDL, or an empty text for the default.
-std::wstring choose_sddl(const std::wstring& who, bool remote) {
-    const std::pair<const wchar_t*, const wchar_t*> words[] = {
-        {L"user", nullptr}, {L"service", L"IU"}, {L"administrators", L"BA"}, {L"everyone", L"WD"}};
-    const auto word = std::ranges::find(words, who, [](const auto& pair) { return pair.first; });
-    const std::wstring user = user_of_process(GetCurrentProcess());
-    if (word == std::end(words)) {
-        const bool has_owner = who.substr(0, 2) == L"O:";
-        return who == L"none" ? L"" : (has_owner ? L"" : L"O:" + user) + who;
+// Returns SDDL with <user> for the SID of this user, or "none" for the default descriptor.
+std::wstring choose_sddl(const std::wstring& who) {
+    const std::map<std::wstring, std::wstring> words = {
+        {L"user", L""}, {L"service", L"IU"}, {L"administrators", L"BA"}, {L"everyone", L"WD"}};
+    const auto word = words.find(who);
+    if (word == words.end()) {
+        return who == L"none" || who.starts_with(L"O:") ? who : L"O:<user>" + who;
     }
+    const std::wstring& clients = word->second;
     // ANCHOR: choose_sddl
-    std::wstring sddl = L"O:" + user; // the owner; the default for an administrator is a group
-    sddl += L"D:P";                   // the DACL; it inherits nothing
-    if (!remote) {
-        sddl += L"(D;;FA;;;NU)"; // denies everything to a network log-on; denials come first
-    }
-    sddl += L"(A;;FA;;;" + user + L")"; // allows everything to this user
-    if (const wchar_t* const clients = word->second) {
-        // Read and write, but not GENERIC_WRITE (GW). That has the bit 0x4: FILE_APPEND_DATA for a
-        // file, and FILE_CREATE_PIPE_INSTANCE for a pipe. A client that can create an instance of
+    std::wstring sddl = L"O:<user>"          // the owner: by default, an administrator's is a group
+                        L"D:P"               // the DACL: it inherits nothing
+                        L"(A;;FA;;;<user>)"; // allows everything to this user
+    if (!clients.empty()) {
+        // GENERIC_READ and GENERIC_WRITE are 0x12019f here. The bit 0x4 is FILE_APPEND_DATA for a
+        // file, and FILE_CREATE_PIPE_INSTANCE for a pipe: a client that can create an instance of
         // this pipe can answer A's other clients.
-        sddl += std::wstring(L"(A;;0x12019b;;;") + clients + L")";
+        sddl += L"(A;;0x12019b;;;" + clients + L")";
     }
     sddl += L"S:(ML;;NW;;;ME)"; // the label: a process below medium integrity cannot write
     // ANCHOR_END: choose_sddl
@@ -70,13 +68,21 @@ std::wstring choose_sddl(const std::wstring& who, bool remote) {
 }
 
 // Returns a descriptor that the caller frees with LocalFree, or nullptr for the default.
-PSECURITY_DESCRIPTOR make_descriptor(const std::wstring& who, const std::wstring& sddl) {
+PSECURITY_DESCRIPTOR make_descriptor(std::wstring sddl) {
+    if (sddl == L"none") {
+        return nullptr;
+    }
+    const std::wstring sid = user_of_process(GetCurrentProcess());
+    const std::wstring_view user = L"<user>";
+    for (auto at = sddl.find(user); at != std::wstring::npos; at = sddl.find(user)) {
+        sddl.replace(at, user.size(), sid);
+    }
     PSECURITY_DESCRIPTOR descriptor = nullptr;
-    // Without a DACL in the text, the pipe would get the default DACL.
-    const bool has_dacl = sddl.find(L"D:") != std::wstring::npos;
-    if (!sddl.empty() && (!has_dacl || !ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                                           sddl.c_str(), SDDL_REVISION_1, &descriptor, nullptr))) {
-        throw ipc::usage_error("--allow cannot take the value " + ipc::to_utf8(who.substr(0, 80)) +
+    // A text without a DACL would give the pipe the default DACL of A's token.
+    if (sddl.find(L"D:") == std::wstring::npos ||
+        !ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl.c_str(), SDDL_REVISION_1,
+                                                              &descriptor, nullptr)) {
+        throw ipc::usage_error("--allow cannot take the value " + ipc::to_utf8(sddl.substr(0, 80)) +
                                ": neither a word of --help nor SDDL with a DACL");
     }
     return descriptor;
@@ -85,6 +91,7 @@ PSECURITY_DESCRIPTOR make_descriptor(const std::wstring& who, const std::wstring
 ipc::unique_handle create_pipe(const std::wstring& name, PSECURITY_DESCRIPTOR descriptor,
                                bool remote) {
     // ANCHOR: create_pipe
+    // A null descriptor: the default one.
     SECURITY_ATTRIBUTES security{sizeof security, descriptor, FALSE /* not inheritable */};
     ipc::unique_handle pipe(CreateNamedPipeW(
         name.c_str(),
@@ -93,9 +100,7 @@ ipc::unique_handle create_pipe(const std::wstring& name, PSECURITY_DESCRIPTOR de
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT |
             (remote ? PIPE_ACCEPT_REMOTE_CLIENTS : PIPE_REJECT_REMOTE_CLIENTS),
         PIPE_UNLIMITED_INSTANCES, // others can create more, if the descriptor allows it
-        pipe_bytes, pipe_bytes, 0,
-        descriptor == nullptr ? nullptr : &security // nullptr: the default descriptor
-        ));
+        pipe_bytes, pipe_bytes, 0, &security));
     // ANCHOR_END: create_pipe
     if (!pipe) {
         const DWORD error = GetLastError();
@@ -109,7 +114,7 @@ ipc::unique_handle create_pipe(const std::wstring& name, PSECURITY_DESCRIPTOR de
 }
 
 void print_descriptor(HANDLE pipe, const std::wstring& sddl) {
-    ipc::print_line("A: asked for: {}", sddl.empty() ? "the default" : without_owner_sid(sddl));
+    ipc::print_line("A: asked for: {}", sddl == L"none" ? "the default" : ipc::to_utf8(sddl));
     // ANCHOR: read_descriptor
     PSECURITY_DESCRIPTOR descriptor = nullptr;
     PSID owner = nullptr; // these three point into the descriptor
@@ -124,11 +129,12 @@ void print_descriptor(HANDLE pipe, const std::wstring& sddl) {
     if (error != ERROR_SUCCESS) {
         ipc::throw_error("GetSecurityInfo", error);
     }
-    ipc::print_line("A: the pipe has: {}", without_owner_sid(sddl_text(descriptor)));
+    ipc::print_line("A: the pipe has:");
     ipc::print_line("A: - owner: {}", owner == nullptr ? "none" : account_name(sid_text(owner)));
-    std::vector<std::string> lines = dacl_text(dacl);
-    std::ranges::copy(list_text(sacl), std::back_inserter(lines)); // the label
-    for (const std::string& line : lines) {
+    for (const std::string& line : dacl_text(dacl)) {
+        ipc::print_line("A: - {}", line);
+    }
+    for (const std::string& line : list_text(sacl)) { // the label
         ipc::print_line("A: - {}", line);
     }
 }
@@ -177,8 +183,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::parse_arguments(
         argc, argv, usage,
         {{L"--allow", &who}, {L"--remote", &remote}, {L"--limit", &limit}, {L"--name", &suffix}});
-    const std::wstring sddl = choose_sddl(who, remote);
-    const PSECURITY_DESCRIPTOR descriptor = make_descriptor(who, sddl);
+    const std::wstring sddl = choose_sddl(who);
+    const PSECURITY_DESCRIPTOR descriptor = make_descriptor(sddl);
     const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event
     const ipc::unique_handle pipe =

@@ -19,7 +19,6 @@
 #include "protocol.hpp"
 
 #include <aclapi.h>
-#include <sddl.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -53,17 +52,22 @@ void try_open(const char* what, const std::wstring& name, DWORD access, DWORD li
     }
 }
 
-ipc::unique_handle create_instance(const std::wstring& name, DWORD first,
+ipc::unique_handle create_instance(const std::wstring& name, DWORD flags,
                                    SECURITY_ATTRIBUTES* security) {
     return ipc::unique_handle(CreateNamedPipeW(
-        name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | first,
+        name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | flags,
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
         PIPE_UNLIMITED_INSTANCES, pipe_bytes, pipe_bytes, 0, security));
 }
 
 void try_instance(const std::wstring& name) {
-    // The pipe exists, so this instance would have A's descriptor, and A's next client.
-    const ipc::unique_handle pipe = create_instance(name, 0 /* not the first */, nullptr);
+    // Without A, B would create a pipe of its own here.
+    if (!WaitNamedPipeW(name.c_str(), 1) && GetLastError() == ERROR_FILE_NOT_FOUND) {
+        throw std::runtime_error("no server at " + ipc::to_utf8(name));
+    }
+    // This instance would have A's descriptor, and A's next client.
+    const ipc::unique_handle pipe =
+        create_instance(name, 0 /* not FILE_FLAG_FIRST_PIPE_INSTANCE */, nullptr);
     const DWORD error = pipe ? ERROR_SUCCESS : GetLastError();
     print_result("create an instance", error);
 }
@@ -98,7 +102,7 @@ std::wstring server_user(HANDLE pipe) {
     if (!GetNamedPipeServerProcessId(pipe, &id)) {
         ipc::throw_last_error("GetNamedPipeServerProcessId");
     }
-    // Refused for many processes of other users: then nobody knows who serves the pipe.
+    // The process or its token may refuse: then nobody can tell who serves the pipe.
     const ipc::unique_handle process(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id));
     if (!process) {
         ipc::throw_last_error("OpenProcess");
@@ -107,7 +111,6 @@ std::wstring server_user(HANDLE pipe) {
 }
 // ANCHOR_END: server_user
 
-// ANCHOR: pipe_owner
 std::wstring pipe_owner(HANDLE pipe) {
     PSID owner = nullptr; // points into the descriptor
     PSECURITY_DESCRIPTOR descriptor = nullptr;
@@ -120,7 +123,6 @@ std::wstring pipe_owner(HANDLE pipe) {
     }
     return owner == nullptr ? L"nobody" : sid_text(owner);
 }
-// ANCHOR_END: pipe_owner
 
 // Throws unless the expected account serves the pipe. Call it before the first write.
 void check_server(HANDLE pipe, const std::wstring& expected) try {
@@ -162,24 +164,11 @@ void ask(const std::wstring& name, const std::wstring& expected, DWORD limit_ms)
     ipc::print_line("B: the server has answered{}", same ? "" : ", but not to this request");
 }
 
-// Returns the SID in its long form, or that of this user for an empty text.
-std::wstring expected_server(const std::wstring& server) {
-    PSID sid = nullptr;
-    const ipc::scope_exit free_sid([&] { LocalFree(sid); });
-    if (server.empty()) {
-        return user_of_process(GetCurrentProcess());
-    }
-    if (!ConvertStringSidToSidW(server.c_str(), &sid)) {
-        throw ipc::usage_error("--server cannot take the value " + ipc::to_utf8(server));
-    }
-    return sid_text(sid);
-}
-
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
     std::wstring what;
-    std::wstring server;
+    std::wstring server = user_of_process(GetCurrentProcess());
     ipc::time_limit limit{10'000};
     std::wstring suffix;
     ipc::parse_arguments(
@@ -189,7 +178,6 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (std::ranges::find(known, what) == known.end()) {
         throw ipc::usage_error("--try cannot take the value " + ipc::to_utf8(what));
     }
-    const std::wstring expected = expected_server(server);
     const std::wstring name = ipc::object_name(protocol::pipe_name, suffix);
     const bool everything = what.empty();
     if (everything || what == L"read") {
@@ -205,7 +193,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         squat(name, limit.ms);
     }
     if (everything) {
-        ask(name, expected, limit.ms);
+        ask(name, server, limit.ms);
     }
     return 0;
 } catch (...) {

@@ -54,7 +54,7 @@ std::wstring user_of(HANDLE process) {
 }
 
 // Creates the first instance of a message-type pipe with overlapped calls. Throws with
-// ERROR_ACCESS_DENIED if any program has created the pipe before: then do not serve.
+// ERROR_ACCESS_DENIED or ERROR_PIPE_BUSY if any program has created the pipe before: do not serve.
 unique_handle create_private_pipe(const wchar_t* name) {
     const std::wstring user = user_of(GetCurrentProcess());
     // O: the owner, D: who may do what, P: inherits nothing, FA: everything that a pipe has

@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
@@ -45,16 +46,6 @@ std::vector<std::wstring> join(std::vector<std::wstring> first,
     return first;
 }
 
-// A denies everything to a network log-on, for example by SSH: then to these tests, too.
-bool network_logon() {
-    PSID network = nullptr;
-    REQUIRE(ConvertStringSidToSidW(L"NU", &network));
-    BOOL member = FALSE;
-    REQUIRE(CheckTokenMembership(nullptr, network, &member));
-    LocalFree(network);
-    return member != FALSE;
-}
-
 // A pipe name of its own, with the programs that use it.
 struct pair_name {
     std::vector<std::wstring> a(const std::vector<std::wstring>& options = {}) const {
@@ -78,15 +69,19 @@ struct pair_name {
         return {};
     }
 
-    // A server that is not process A, with a descriptor of the test's choice.
+    // A server that is not process A, with a descriptor of the test's choice. Returns no
+    // handle if the system does not let the test give its pipe to this owner.
     ipc::unique_handle create(const wchar_t* sddl, DWORD most_instances = 1) const {
         SECURITY_ATTRIBUTES security{sizeof security, nullptr, FALSE};
         const ipc::scope_exit free_sd([&] { LocalFree(security.lpSecurityDescriptor); });
         REQUIRE(ConvertStringSecurityDescriptorToSecurityDescriptorW(
             sddl, SDDL_REVISION_1, &security.lpSecurityDescriptor, nullptr));
-        return ipc::unique_handle(CreateNamedPipeW(
+        ipc::unique_handle pipe(CreateNamedPipeW(
             name.c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
             PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, most_instances, 4096, 4096, 0, &security));
+        const DWORD error = pipe ? ERROR_SUCCESS : GetLastError();
+        CHECK((error == ERROR_SUCCESS || error == ERROR_INVALID_OWNER));
+        return pipe;
     }
 
     std::wstring suffix = ipc::test::unique_suffix();
@@ -96,9 +91,6 @@ struct pair_name {
 // A process A that is ready for clients.
 struct server : pair_name {
     explicit server(const std::vector<std::wstring>& options = {}) {
-        if (network_logon() && std::ranges::find(options, L"--remote") == options.end()) {
-            SKIP("the pipe denies everything to a network log-on, and this is one");
-        }
         process = std::make_unique<program>(a(options));
         if (!process->wait_for_output("A: - owner: ")) {
             FAIL(process->error_output());
@@ -117,6 +109,11 @@ struct server : pair_name {
         CHECK(process->exit_code() == 0);
         CHECK_THAT(process->output(), ContainsSubstring("A: answered a request\n"));
         CHECK(process->error_output().empty());
+    }
+    // What B says of its three tries.
+    std::string tries() const {
+        return run(b({L"--try", L"read"})).output + run(b({L"--try", L"write"})).output +
+               run(b({L"--try", L"instance"})).output;
     }
     std::unique_ptr<program> process;
 };
@@ -161,8 +158,6 @@ std::string allow(DWORD mask, const std::wstring& sid) {
     return "0 " + std::to_string(mask) + ' ' + ipc::to_utf8(sid);
 }
 
-const std::string deny_network = "1 " + std::to_string(DWORD{FILE_ALL_ACCESS}) + " S-1-5-2";
-
 // Lets clients connect and sends nothing to them.
 class dismissing_server {
 public:
@@ -194,7 +189,7 @@ void check_failed(program& process, DWORD exit_code, std::string_view line) {
 
 } // namespace
 
-TEST_CASE("Each word of --allow gives the pipe the entries that its page names, denials first") {
+TEST_CASE("Each word of --allow gives the pipe the entries that its page names") {
     struct word {
         const wchar_t* name;
         const wchar_t* sid;
@@ -206,7 +201,7 @@ TEST_CASE("Each word of --allow gives the pipe the entries that its page names, 
           word{L"everyone", L"S-1-1-0", "Everyone"}}) {
         INFO(ipc::to_utf8(allowed.name));
         const server s({L"--allow", allowed.name});
-        std::vector<std::string> expected = {deny_network, allow(FILE_ALL_ACCESS, user_sid())};
+        std::vector<std::string> expected = {allow(FILE_ALL_ACCESS, user_sid())};
         if (allowed.sid != nullptr) {
             expected.push_back(allow(client_rights, allowed.sid));
             CHECK(s.process->wait_for_output(std::string("A: - allows ") + allowed.account +
@@ -214,7 +209,6 @@ TEST_CASE("Each word of --allow gives the pipe the entries that its page names, 
                                              "write attributes, read the descriptor, wait\n"));
         }
         CHECK(stored_entries(s.connect().get()) == expected);
-        CHECK(s.process->wait_for_output("A: - denies NETWORK: everything\n"));
         CHECK(s.process->wait_for_output("A: - allows this user: everything\n"));
         CHECK(s.process->wait_for_output("A: - label medium, a lower level cannot: write\n"));
         s.stop();
@@ -232,27 +226,36 @@ TEST_CASE("No word of --allow lets another user create an instance or change the
     CHECK((needed & ~client_rights) == 0); // and B asks for no more than this
 }
 
-TEST_CASE("With --remote the pipe denies nothing to a network log-on") {
-    const server s({L"--remote", L"--allow", L"everyone"});
-    CHECK(stored_entries(s.connect().get()) ==
-          std::vector<std::string>{allow(FILE_ALL_ACCESS, user_sid()),
-                                   allow(client_rights, L"S-1-1-0")});
+TEST_CASE("No word of --allow denies anything to a user who is logged on over the network") {
+    for (const bool remote : {false, true}) { // a shell over SSH is such a log-on
+        const server s(remote ? std::vector<std::wstring>{L"--remote", L"--allow", L"everyone"}
+                              : std::vector<std::wstring>{L"--allow", L"everyone"});
+        CHECK(stored_entries(s.connect().get()) ==
+              std::vector<std::string>{allow(FILE_ALL_ACCESS, user_sid()),
+                                       allow(client_rights, L"S-1-1-0")});
+        s.stop();
+    }
+}
+
+TEST_CASE("An entry that denies comes first if the SDDL has it first, and is shown as what it is") {
+    const server s({L"--allow", L"D:P(D;;FA;;;NU)(A;;FA;;;WD)"});
     s.stop();
+    CHECK_THAT(s.process->output(), ContainsSubstring("A: - denies NETWORK: everything\n"
+                                                      "A: - allows Everyone: everything\n"));
 }
 
 TEST_CASE("SDDL is used as it is, with this user as the owner if it names none") {
     const std::string generic_read_write =
         "read data, write data, create an instance, read attributes, "
         "write attributes, read the descriptor, wait";
-    const server s(
-        {L"--allow", L"D:P(A;;GRGW;;;AU)(A;;FR;;;AN)(A;;0x100002;;;S-1-5-21-1-2-3-4)(A;;FA;;;" +
-                         user_sid() + L")S:(ML;;NWNR;;;LW)"});
+    const server s({L"--allow", L"D:P(A;;GRGW;;;AU)(A;;FR;;;AN)(A;;0x100002;;;S-1-5-21-1-2-3-4)"
+                                L"(A;;FA;;;<user>)S:(ML;;NWNR;;;LW)"});
     s.stop();
     const std::string output = s.process->output();
     CHECK_THAT(output,
-               StartsWith("A: asked for: O:<owner>D:P(A;;GRGW;;;AU)(A;;FR;;;AN)"
-                          "(A;;0x100002;;;S-1-5-21-1-2-3-4)(A;;FA;;;<owner>)S:(ML;;NWNR;;;LW)\n"
-                          "A: the pipe has: O:<owner>D:P(A;;"));
+               StartsWith("A: asked for: O:<user>D:P(A;;GRGW;;;AU)(A;;FR;;;AN)"
+                          "(A;;0x100002;;;S-1-5-21-1-2-3-4)(A;;FA;;;<user>)S:(ML;;NWNR;;;LW)\n"
+                          "A: the pipe has:\n"));
     const auto lines = lines_of(output.substr(output.find("A: - ")));
     CHECK(lines ==
           std::vector<std::string>{
@@ -281,37 +284,35 @@ TEST_CASE("No DACL is no protection, and other entries are not taken for one of 
     CHECK(entry_text(&other) == "an entry of type 2");
 }
 
-TEST_CASE("An account is shown by name, and by its SID if it has none") {
+TEST_CASE("An account is shown by its well-known name, and by its SID if it has none") {
     CHECK(account_name(user_sid()) == "this user");
     CHECK(account_name(L"S-1-1-0") == "Everyone");
     CHECK(account_name(L"S-1-5-21-1-2-3-4") == "S-1-5-21-1-2-3-4");
-    CHECK_THAT(account_name(L"S-1-5-20"),
-               ContainsSubstring("\\")); // the system's name, in its language
 }
 
-TEST_CASE("The owner's SID is hidden, also by its short name, and nothing else") {
-    CHECK(without_owner_sid(L"O:LAD:P(A;;FA;;;LA)(A;;FA;;;BA)") ==
-          "O:<owner>D:P(A;;FA;;;<owner>)(A;;FA;;;BA)");
-    CHECK(without_owner_sid(L"O:S-1-5-21-7G:SYD:(A;;FA;;;S-1-5-21-7)(A;;FA;;;S-1-5-21-77)") ==
-          "O:<owner>G:SYD:(A;;FA;;;<owner>)(A;;FA;;;S-1-5-21-77)");
-    CHECK(without_owner_sid(L"D:(A;;FA;;;SY)") == "D:(A;;FA;;;SY)");
-    CHECK(without_owner_sid(L"").empty());
+TEST_CASE("<user> is this user's SID, wherever it is in the SDDL") {
+    const server s({L"--allow", L"O:<user>G:<user>D:P(A;;FR;;;<user>)(A;;FW;;;<user>)"});
+    CHECK(stored_entries(s.connect(GENERIC_READ).get()) ==
+          std::vector<std::string>{allow(FILE_GENERIC_READ, user_sid()),
+                                   allow(FILE_GENERIC_WRITE, user_sid())});
+    s.stop();
+    CHECK_THAT(s.process->output(), ContainsSubstring("A: - owner: this user\n"));
 }
 
 TEST_CASE("A descriptor of 400 entries is shown entry by entry") {
     std::wstring sddl = L"D:P";
-    for (int i = 0; i < 400; ++i) {
-        sddl += L"(A;;FR;;;S-1-5-21-1-2-3-" + std::to_wstring(1000 + i) + L")";
+    for (int i = 0; i < 399; ++i) {
+        sddl += L"(A;;FR;;;WD)";
     }
-    const server s({L"--allow", sddl, L"--remote"});
-    REQUIRE(s.process->wait_for_output("A: - allows S-1-5-21-1-2-3-1399: read data, "));
+    const server s({L"--allow", sddl + L"(A;;FR;;;AN)"});
+    REQUIRE(s.process->wait_for_output("A: - allows ANONYMOUS LOGON: read data, "));
     s.stop();
     CHECK(lines_of(s.process->output()).size() == 404);
 }
 
 TEST_CASE("The default descriptor is asked for with --allow none") {
     const server s({L"--allow", L"none", L"--remote"});
-    CHECK(s.process->wait_for_output("A: asked for: the default\nA: the pipe has: "));
+    CHECK(s.process->wait_for_output("A: asked for: the default\nA: the pipe has:\n"));
     if (ipc::test::is_wine()) {
         CHECK(s.process->wait_for_output("A: - no DACL: everyone can do everything\n"));
     }
@@ -335,6 +336,13 @@ TEST_CASE("The system enforces the descriptor: a right that it does not give is 
     if (ipc::test::is_wine()) {
         SKIP("Wine stores the descriptor of a pipe and does not enforce it");
     }
+    // ANCHOR: refused
+    const server client_of_a_service({L"--allow", L"D:P(A;;0x12019b;;;<user>)"});
+    CHECK(client_of_a_service.tries() ==
+          "B: open to read: allowed\n"
+          "B: open to write: allowed\n"
+          "B: create an instance: refused, ERROR_ACCESS_DENIED (5)\n");
+    // ANCHOR_END: refused
     struct right {
         const wchar_t* mask;
         const char* read;
@@ -346,18 +354,11 @@ TEST_CASE("The system enforces the descriptor: a right that it does not give is 
     for (const right& given :
          {right{L"FA", allowed, allowed, allowed},
           right{L"GRGW", allowed, allowed, allowed}, // the common mistake
-          right{L"0x12019b", allowed, allowed, refused}, right{L"FR", allowed, refused, refused},
-          right{L"0x100082", refused, allowed, refused}}) {
+          right{L"FR", allowed, refused, refused}, right{L"0x100082", refused, allowed, refused}}) {
         INFO(ipc::to_utf8(given.mask));
-        const server s({L"--remote", L"--allow",
-                        L"D:P(A;;" + std::wstring(given.mask) + L";;;" + user_sid() + L")"});
-        CHECK(run(s.b({L"--try", L"read"})).output ==
-              std::string("B: open to read: ") + given.read);
-        CHECK(run(s.b({L"--try", L"write"})).output ==
-              std::string("B: open to write: ") + given.write);
-        CHECK(run(s.b({L"--try", L"instance"})).output ==
-              std::string("B: create an instance: ") + given.instance);
-        s.stop();
+        const server s({L"--allow", L"D:P(A;;" + std::wstring(given.mask) + L";;;<user>)"});
+        CHECK(s.tries() == std::string("B: open to read: ") + given.read + "B: open to write: " +
+                               given.write + "B: create an instance: " + given.instance);
     }
 }
 
@@ -422,7 +423,7 @@ TEST_CASE(
     const pair_name taken;
     program squatter(taken.b({L"--try", L"squat"}));
     REQUIRE(squatter.wait_for_output("B: squat: allowed\n"));
-    const auto b = run(taken.b({L"--server", L"LS"}));
+    const auto b = run(taken.b({L"--server", L"S-1-5-19"}));
     CHECK(b.exit_code == 1);
     CHECK_THAT(b.error_output, StartsWith("B: sent nothing: expected LOCAL SERVICE for both"));
     ipc::unique_handle client = taken.connect();
@@ -436,7 +437,7 @@ TEST_CASE(
 
 TEST_CASE("A client sends nothing to a server that is not the expected account") {
     const server s;
-    const auto result = run(s.b({L"--server", L"LS"}));
+    const auto result = run(s.b({L"--server", L"S-1-5-19"}));
     CHECK(result.exit_code == 1);
     CHECK_THAT(result.output, ContainsSubstring("B: the server's process runs as this user\n"
                                                 "B: the pipe's owner is this user\n"));
@@ -447,29 +448,33 @@ TEST_CASE("A client sends nothing to a server that is not the expected account")
 }
 
 TEST_CASE("A client sends nothing to a pipe that belongs to another account") {
-    const pair_name foreign;
-    const ipc::unique_handle pipe = foreign.create(L"O:SYD:P(A;;FA;;;WD)", 2);
-    if (!pipe) {
-        SKIP("this system lets no program give its pipe to another account"); // 1307 on Windows
+    // Wine gives a pipe to any account. Windows gives it to a group of the token that may own: for an
+    // elevated program that is Administrators.
+    bool tried = false;
+    for (const auto& [letters, sid, account] :
+         {std::tuple{L"SY", L"S-1-5-18", "SYSTEM"},
+          std::tuple{L"BA", L"S-1-5-32-544", "Administrators"}}) {
+        const pair_name foreign;
+        const std::wstring sddl = L"O:" + std::wstring(letters) + L"D:P(A;;FA;;;WD)";
+        const ipc::unique_handle pipe =
+            user_sid() == sid ? ipc::unique_handle() : foreign.create(sddl.c_str(), 2);
+        if (!pipe) {
+            continue;
+        }
+        tried = true;
+        const dismissing_server dismiss(pipe.get());
+        program b(foreign.b());
+        check_failed(b, 1, "B: sent nothing: expected this user for both");
+        CHECK(b.wait_for_output("B: the server's process runs as this user\n"));
+        CHECK(b.wait_for_output(std::string("B: the pipe's owner is ") + account + '\n'));
+        // The owner alone does not convince a client that expects this account.
+        program c(foreign.b({L"--server", sid}));
+        check_failed(c, 1, std::string("B: sent nothing: expected ") + account + " for both");
+        CHECK(c.wait_for_output("B: the server's process runs as this user\n"));
     }
-    const dismissing_server dismiss(pipe.get());
-    program b(foreign.b());
-    check_failed(b, 1, "B: sent nothing: expected this user for both");
-    CHECK_THAT(b.output(), ContainsSubstring("B: the server's process runs as this user\n"
-                                             "B: the pipe's owner is SYSTEM\n"));
-}
-
-TEST_CASE("The pipe's owner alone does not convince a client") {
-    const pair_name foreign;
-    const ipc::unique_handle pipe = foreign.create(L"O:LSD:P(A;;FA;;;WD)", 2);
-    if (!pipe) {
-        SKIP("this system lets no program give its pipe to another account"); // 1307 on Windows
+    if (!tried) {
+        SKIP("only an elevated program can give its pipe to another account (ERROR_INVALID_OWNER)");
     }
-    const dismissing_server dismiss(pipe.get());
-    program b(foreign.b({L"--server", L"LS"}));
-    check_failed(b, 1, "B: sent nothing: expected LOCAL SERVICE for both");
-    CHECK_THAT(b.output(), ContainsSubstring("B: the server's process runs as this user\n"
-                                             "B: the pipe's owner is LOCAL SERVICE\n"));
 }
 
 TEST_CASE("A client sends nothing to a pipe without a known owner") {
@@ -563,6 +568,21 @@ TEST_CASE("Without a server, B says so within its limit") {
     check_failed(b, 1, "B: no server at ");
 }
 
+TEST_CASE("Without a server, B creates no instance, and no pipe of its own") {
+    const pair_name nobody;
+    program b(nobody.b({L"--try", L"instance"}));
+    check_failed(b, 1, "B: no server at ");
+    CHECK(b.output().empty());
+}
+
+TEST_CASE("B tries to create an instance although A is busy with another client") {
+    const server s;
+    const ipc::unique_handle first = s.connect();
+    REQUIRE(first);
+    CHECK(run(s.b({L"--try", L"instance"})).output == "B: create an instance: allowed\n");
+    s.stop();
+}
+
 TEST_CASE("Wherever one of the two is killed, the other ends or goes on") {
     std::mt19937 random(13);
     for (int round = 0; round < 20; ++round) {
@@ -605,8 +625,7 @@ TEST_CASE("Wrong arguments are refused in one line, before anything is created")
         {process_a, L"--limit", L"x"},
         {process_b, L"--try", L"everything"},
         {process_b, L"--try"},
-        {process_b, L"--server", L"nobody at all"},
-        {process_b, L"--server", L"S-1-"},
+        {process_b, L"--server"},
         {process_b, L"more"},
     };
     for (const auto& arguments : wrong) {
