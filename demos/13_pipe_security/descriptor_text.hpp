@@ -125,13 +125,3 @@ inline std::vector<std::string> list_text(ACL* list) {
     }
     return lines;
 }
-
-// The same for a DACL. No list allows everything; an empty list allows nothing.
-inline std::vector<std::string> dacl_text(ACL* dacl) {
-    if (dacl == nullptr) {
-        return {"no DACL: everyone can do everything"};
-    }
-    return dacl->AceCount != 0
-               ? list_text(dacl)
-               : std::vector<std::string>{"empty DACL: only the owner can change it"};
-}

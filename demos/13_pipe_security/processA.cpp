@@ -22,7 +22,6 @@
 #include <sddl.h>
 
 #include <map>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,7 +67,7 @@ std::wstring choose_sddl(const std::wstring& who) {
 }
 
 // Returns a descriptor that the caller frees with LocalFree, or nullptr for the default.
-PSECURITY_DESCRIPTOR make_descriptor(std::wstring sddl) {
+PSECURITY_DESCRIPTOR make_descriptor(const std::wstring& who, std::wstring sddl) {
     if (sddl == L"none") {
         return nullptr;
     }
@@ -82,7 +81,7 @@ PSECURITY_DESCRIPTOR make_descriptor(std::wstring sddl) {
     if (sddl.find(L"D:") == std::wstring::npos ||
         !ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl.c_str(), SDDL_REVISION_1,
                                                               &descriptor, nullptr)) {
-        throw ipc::usage_error("--allow cannot take the value " + ipc::to_utf8(sddl.substr(0, 80)) +
+        throw ipc::usage_error("--allow cannot take the value " + ipc::to_utf8(who.substr(0, 80)) +
                                ": neither a word of --help nor SDDL with a DACL");
     }
     return descriptor;
@@ -91,7 +90,6 @@ PSECURITY_DESCRIPTOR make_descriptor(std::wstring sddl) {
 ipc::unique_handle create_pipe(const std::wstring& name, PSECURITY_DESCRIPTOR descriptor,
                                bool remote) {
     // ANCHOR: create_pipe
-    // A null descriptor: the default one.
     SECURITY_ATTRIBUTES security{sizeof security, descriptor, FALSE /* not inheritable */};
     ipc::unique_handle pipe(CreateNamedPipeW(
         name.c_str(),
@@ -100,15 +98,12 @@ ipc::unique_handle create_pipe(const std::wstring& name, PSECURITY_DESCRIPTOR de
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT |
             (remote ? PIPE_ACCEPT_REMOTE_CLIENTS : PIPE_REJECT_REMOTE_CLIENTS),
         PIPE_UNLIMITED_INSTANCES, // others can create more, if the descriptor allows it
-        pipe_bytes, pipe_bytes, 0, &security));
+        pipe_bytes, pipe_bytes, 0,
+        descriptor == nullptr ? nullptr : &security // nullptr: the default descriptor
+        ));
     // ANCHOR_END: create_pipe
     if (!pipe) {
-        const DWORD error = GetLastError();
-        if (error == ERROR_ACCESS_DENIED || error == ERROR_PIPE_BUSY) {
-            throw std::runtime_error("another program has created " + ipc::to_utf8(name) +
-                                     " before, so A does not serve: " + code_name(error));
-        }
-        ipc::throw_error("CreateNamedPipeW", error);
+        ipc::throw_create_pipe_error(name); // another program has the name, or another failure
     }
     return pipe;
 }
@@ -131,11 +126,14 @@ void print_descriptor(HANDLE pipe, const std::wstring& sddl) {
     }
     ipc::print_line("A: the pipe has:");
     ipc::print_line("A: - owner: {}", owner == nullptr ? "none" : account_name(sid_text(owner)));
-    for (const std::string& line : dacl_text(dacl)) {
-        ipc::print_line("A: - {}", line);
+    if (dacl == nullptr || dacl->AceCount == 0) {
+        ipc::print_line("A: - {}", dacl == nullptr ? "no DACL: everyone can do everything"
+                                                   : "empty DACL: only the owner can change it");
     }
-    for (const std::string& line : list_text(sacl)) { // the label
-        ipc::print_line("A: - {}", line);
+    for (ACL* const list : {dacl, sacl}) { // the SACL has the label
+        for (const std::string& line : list_text(list)) {
+            ipc::print_line("A: - {}", line);
+        }
     }
 }
 
@@ -184,7 +182,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         argc, argv, usage,
         {{L"--allow", &who}, {L"--remote", &remote}, {L"--limit", &limit}, {L"--name", &suffix}});
     const std::wstring sddl = choose_sddl(who);
-    const PSECURITY_DESCRIPTOR descriptor = make_descriptor(sddl);
+    const PSECURITY_DESCRIPTOR descriptor = make_descriptor(who, sddl);
     const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event
     const ipc::unique_handle pipe =

@@ -24,6 +24,7 @@ using ipc::test::program;
 
 constexpr auto everyone = L"S-1-1-0";
 constexpr auto every_account = L"S-1-5-11";
+constexpr auto guests = L"S-1-5-32-546";
 
 // Returns the rights that the pipe's DACL gives to a process with these SIDs. The system reads the
 // entries in their order: the first one that names a right decides.
@@ -76,16 +77,21 @@ void expect_rights(trial& attempt, const std::vector<std::wstring>& sids, DWORD 
                    "the pipe's descriptor gives: " + rights_text(rights));
 }
 
+constexpr DWORD sender_rights = FILE_WRITE_DATA | SYNCHRONIZE | FILE_READ_ATTRIBUTES;
+
 void let_accounts_in(trial& attempt) {
-    expect_rights(attempt, {everyone, every_account},
-                  FILE_GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES, 0,
-                  "other users can read and write data");
+    expect_rights(attempt, {everyone, every_account}, sender_rights, 0,
+                  "other users can open the pipe to write data");
 }
 
 void keep_the_pipe(trial& attempt) {
     expect_rights(attempt, {everyone, every_account}, 0,
-                  FILE_CREATE_PIPE_INSTANCE | DELETE | WRITE_DAC | WRITE_OWNER,
-                  "other users can neither create an instance nor change the pipe");
+                  FILE_READ_DATA | FILE_CREATE_PIPE_INSTANCE | DELETE | WRITE_DAC | WRITE_OWNER,
+                  "other users can neither read data, nor create an instance, nor change the pipe");
+}
+
+void keep_guests_out(trial& attempt) {
+    expect_rights(attempt, {everyone, guests}, 0, FILE_ALL_ACCESS, "guests can do nothing");
 }
 
 void keep_own_rights(trial& attempt) {
@@ -107,7 +113,7 @@ constexpr auto got_nothing = "A: a client without an answer: ERROR_BROKEN_PIPE (
 
 void ask_expected_server(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& a = attempt.start_partner({L"--remote", L"--name", suffix});
+    program& a = attempt.start_partner({L"--name", suffix});
     program& b = attempt.start_learner({L"--name", suffix});
     attempt.expect_exit_code(b, 0);
     attempt.expect_line(b, "B: the server has answered");
@@ -116,7 +122,7 @@ void ask_expected_server(trial& attempt) {
 
 void refuse_other_account(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& a = attempt.start_partner({L"--remote", L"--name", suffix});
+    program& a = attempt.start_partner({L"--name", suffix});
     program& b = attempt.start_learner({L"--server", L"S-1-5-19", L"--name", suffix});
     attempt.expect_exit_code(b, 1);
     attempt.expect_output(a, got_nothing);
@@ -124,7 +130,8 @@ void refuse_other_account(trial& attempt) {
 
 void refuse_unknown_process(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& a = attempt.start_partner({L"--remote", L"--name", suffix});
+    program& a = attempt.start_partner({L"--name", suffix});
+    attempt.expect_output(a, "A: - owner: "); // Windows has opened what it needs of A's process
     ACL nobody{}; // may open A's process, as if another user had started it
     InitializeAcl(&nobody, sizeof nobody, ACL_REVISION);
     const DWORD error = SetSecurityInfo(a.process(), SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION,
@@ -140,34 +147,42 @@ void refuse_unknown_process(trial& attempt) {
     attempt.expect_output(a, got_nothing);
 }
 
-// Expects that B refuses a server whose process is this user's and whose pipe has this owner. Only Wine lets a
-// program give its pipe to another account.
-void refuse_owner(trial& attempt, const std::wstring& owner,
+// Expects that B refuses a server whose process is this user's and whose pipe has this owner. Returns false if the
+// system does not let this user give a pipe to the owner.
+bool refuse_owner(trial& attempt, const std::wstring& letters,
                   const std::vector<std::wstring>& options) {
     const std::wstring suffix = ipc::test::unique_suffix();
     program& a = attempt.start_partner(
-        {L"--allow", L"O:" + owner + L"D:P(A;;FA;;;WD)", L"--remote", L"--name", suffix});
+        {L"--allow", L"O:" + letters + L"D:P(A;;FA;;;WD)", L"--name", suffix});
     if (!a.wait_for_output("A: - owner: ", attempt.limit_ms())) {
-        return;
+        attempt.expect_output(a, "ERROR_INVALID_OWNER (1307)");
+        return false;
     }
     std::vector<std::wstring> arguments = {L"--name", suffix};
     arguments.insert(arguments.end(), options.begin(), options.end());
     program& b = attempt.start_learner(arguments);
     attempt.expect_exit_code(b, 1);
     attempt.expect_output(a, got_nothing);
+    return true;
 }
 
+// Wine gives a pipe to any account, and Windows gives that of an elevated program to Administrators. A program without
+// elevation cannot give its pipe away: then this checks nothing.
 void refuse_other_owner(trial& attempt) {
-    refuse_owner(attempt, L"SY", {});
-    refuse_owner(attempt, L"LS",
-                 {L"--server", L"S-1-5-19"}); // now the process is of another account
+    const bool any = refuse_owner(attempt, L"SY", {});
+    const std::wstring letters = any ? L"SY" : L"BA";
+    const std::wstring sid = any ? L"S-1-5-18" : L"S-1-5-32-544";
+    if (any || refuse_owner(attempt, letters, {})) {
+        refuse_owner(attempt, letters, {L"--server", sid}); // now the process is of another account
+    }
 }
 
 const ipc::exercise::checks_of_pair exercises = {
     {1,
      {{"A answers the pair's B", answer_client},
-      {"other users can read from the pipe and write to it", let_accounts_in},
-      {"other users cannot act as A's server", keep_the_pipe},
+      {"other users can write to the pipe", let_accounts_in},
+      {"other users can neither read from the pipe nor act as A's server", keep_the_pipe},
+      {"guests can do nothing", keep_guests_out},
       {"this user keeps every right", keep_own_rights}}},
     {2,
      {{"B asks a server of the expected account", ask_expected_server},

@@ -1,7 +1,8 @@
 // SOLUTION: GENERIC_WRITE has the bit 0x4. For a file it is FILE_APPEND_DATA, and for a pipe FILE_CREATE_PIPE_INSTANCE:
-// whoever has it can create an instance of A's pipe and answer A's clients. So the entry names the rights one by one.
+// a client that has it can create an instance of A's pipe and answer A's clients. So the entry names the rights one by
+// one. And the entry that denies comes before the one that allows, because the first entry that names a right decides.
 // STARTER
-//~ // Exercise 13.1: A lets every account in, to read and to write, and gives away something else. Mend it.
+//~ // Exercise 13.1: other users should only write, and guests should do nothing. Mend A's descriptor.
 // END
 //
 // A answers one request of one client.
@@ -31,11 +32,13 @@ constexpr DWORD pipe_bytes = 16 * 1024;
 
 ipc::unique_handle create_pipe(const std::wstring& name) {
     const std::wstring user = user_of_process(GetCurrentProcess());
-    // This user is the owner and can do everything. AU: every account of this computer.
-    // SOLUTION: 0x12019b is GENERIC_READ and GENERIC_WRITE without the bit 0x4.
-    const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")(A;;0x12019b;;;AU)";
+    // This user is the owner and can do everything. WD is Everyone, and BG are the guests.
+    // SOLUTION: 0x100082 is FILE_WRITE_DATA, and SYNCHRONIZE and FILE_READ_ATTRIBUTES for CreateFileW.
+    const std::wstring sddl =
+        L"O:" + user + L"D:P(A;;FA;;;" + user + L")" + L"(D;;FA;;;BG)(A;;0x100082;;;WD)";
     // STARTER
-    //~ const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")(A;;GRGW;;;AU)";
+    //~ const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")" +
+    //~                           L"(A;;GRGW;;;WD)(D;;FA;;;BG)";
     // END
     SECURITY_ATTRIBUTES security{sizeof security, nullptr, FALSE};
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(

@@ -1,4 +1,4 @@
-// Exercise 13.1: A lets every account in, to read and to write, and gives away something else. Mend it.
+// Exercise 13.1: other users should only write, and guests should do nothing. Mend A's descriptor.
 //
 // A answers one request of one client.
 //
@@ -27,8 +27,9 @@ constexpr DWORD pipe_bytes = 16 * 1024;
 
 ipc::unique_handle create_pipe(const std::wstring& name) {
     const std::wstring user = user_of_process(GetCurrentProcess());
-    // This user is the owner and can do everything. AU: every account of this computer.
-    const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")(A;;GRGW;;;AU)";
+    // This user is the owner and can do everything. WD is Everyone, and BG are the guests.
+    const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")" +
+                              L"(A;;GRGW;;;WD)(D;;FA;;;BG)";
     SECURITY_ATTRIBUTES security{sizeof security, nullptr, FALSE};
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
             sddl.c_str(), SDDL_REVISION_1, &security.lpSecurityDescriptor, nullptr)) {
