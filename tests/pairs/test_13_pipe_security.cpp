@@ -636,6 +636,12 @@ TEST_CASE("Wrong arguments are refused in one line, before anything is created")
     }
 }
 
+TEST_CASE("A wrong --allow is shown as it was typed") {
+    const auto result = run({process_a, L"--allow", L"D:P(A;;QQ;;;<user>)"});
+    CHECK_THAT(result.error_output,
+               StartsWith("A: --allow cannot take the value D:P(A;;QQ;;;<user>): neither"));
+}
+
 TEST_CASE("Both programs show their options with --help") {
     for (const std::wstring& process : {process_a, process_b}) {
         const auto result = run({process, L"--help"});
