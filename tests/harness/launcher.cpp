@@ -375,6 +375,35 @@ std::wstring program_path(std::wstring_view folder, std::wstring_view file_name)
     return (beside_this_program(L"").parent_path().parent_path() / folder / file_name).wstring();
 }
 
+std::uint64_t processor_ms(HANDLE process) {
+    const DWORD process_id = GetProcessId(process);
+    const unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
+    if (!snapshot) {
+        throw_last_error("CreateToolhelp32Snapshot");
+    }
+    std::uint64_t total = 0; // in units of 100 ns
+    THREADENTRY32 entry{};
+    entry.dwSize = sizeof entry;
+    for (BOOL more = Thread32First(snapshot.get(), &entry); more;
+         more = Thread32Next(snapshot.get(), &entry)) {
+        if (entry.th32OwnerProcessID != process_id) {
+            continue;
+        }
+        const unique_handle thread(
+            OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, entry.th32ThreadID));
+        FILETIME created{};
+        FILETIME ended{};
+        FILETIME kernel{};
+        FILETIME user{};
+        if (thread && GetThreadTimes(thread.get(), &created, &ended, &kernel, &user)) {
+            for (const FILETIME& time : {kernel, user}) {
+                total += std::uint64_t{time.dwHighDateTime} << 32 | time.dwLowDateTime;
+            }
+        }
+    }
+    return total / 10'000;
+}
+
 DWORD handle_count(HANDLE process) {
     DWORD count = 0;
     if (!GetProcessHandleCount(process, &count)) {

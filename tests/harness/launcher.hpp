@@ -159,6 +159,10 @@ std::wstring program_path(std::wstring_view folder, std::wstring_view file_name)
 // PROCESS_QUERY_LIMITED_INFORMATION and PROCESS_DUP_HANDLE access.
 DWORD handle_count(HANDLE process);
 
+// Returns the processor time of the process's threads, in milliseconds, without threads that have
+// ended. GetProcessTimes would do, but under Wine it does not see what another process uses.
+std::uint64_t processor_ms(HANDLE process);
+
 // Returns the committed memory of the process at this moment, in bytes. Throws if it has ended.
 std::uint64_t memory_bytes(HANDLE process);
 

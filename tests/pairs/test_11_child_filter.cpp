@@ -229,6 +229,40 @@ TEST_CASE("A child that closes its input early may go on writing") {
     CHECK_THAT(closed.output, ContainsSubstring("A: the program did not read all of its input\n"));
 }
 
+TEST_CASE(
+    "Input that comes after the child has closed its own goes nowhere, and the child goes on") {
+    const ipc::test::temporary_folder folder;
+    ipc::unique_handle input_read;
+    ipc::unique_handle input_write;
+    ipc::unique_handle output_read;
+    ipc::unique_handle output_write;
+    SECURITY_ATTRIBUTES inheritable = inheritable_handle();
+    REQUIRE(CreatePipe(input_read.put(), input_write.put(), &inheritable, 0));
+    REQUIRE(CreatePipe(output_read.put(), output_write.put(), &inheritable, 0));
+    REQUIRE(SetHandleInformation(output_read.get(), HANDLE_FLAG_INHERIT, 0));
+    const ipc::unique_handle a =
+        start_with(input_read.get(), output_write.get(), folder.file(L"err.txt"),
+                   L'"' + process_a + L"\" \"" + helper + L"\" close-input 3000000");
+    output_write.reset();
+    DWORD bytes = 0;
+    REQUIRE(WriteFile(input_write.get(), "x", 1, &bytes, nullptr));
+    std::string output;
+    char buffer[4096];
+    while (output.find("| x") == std::string::npos && // then the child has closed its input
+           ReadFile(output_read.get(), buffer, sizeof buffer, &bytes, nullptr)) {
+        output.append(buffer, bytes);
+    }
+    REQUIRE(WriteFile(input_write.get(), "y", 1, &bytes, nullptr));
+    CHECK(WaitForSingleObject(a.get(), 300) == WAIT_TIMEOUT); // nobody reads A's output
+    while (ReadFile(output_read.get(), buffer, sizeof buffer, &bytes, nullptr)) {
+        output.append(buffer, bytes);
+    }
+    CHECK(exit_code_of(a) == 0);
+    CHECK(ipc::test::read_file(folder.file(L"err.txt")).empty());
+    CHECK_THAT(output, EndsWith("A: 3000000 bytes of output, 0 bytes of errors\n"
+                                "A: exit code 0\n"));
+}
+
 TEST_CASE("A child may write more than a pipe holds before it reads") {
     const ipc::test::temporary_folder folder;
     const std::wstring in = folder.file(L"in.bin");
