@@ -1,0 +1,90 @@
+// SOLUTION: two sources name the server: the user of the process that created this instance, and the owner of the pipe.
+// Each of them has gaps, so both have to name the expected account, and no answer means no.
+// STARTER
+//~ // Exercise 13.2: let B make sure who the server is, before it sends its secret.
+// END
+//
+// B sends a secret to the server, and shows that the answer came.
+//
+// Run: the pair's processA, and then processB [--server SID] [--name SUFFIX]
+
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/pipe.hpp"
+#include "common/scope_exit.hpp"
+#include "common/security.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+#include "descriptor_text.hpp"
+#include "protocol.hpp"
+
+#include <windows.h>
+
+#include <aclapi.h>
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace {
+
+constexpr auto usage = "processB [--server SID] [--name SUFFIX]";
+constexpr DWORD connect_limit_ms = 10'000;
+constexpr std::string_view secret = "my secret";
+
+// Throws unless the server's process runs as the expected account and the pipe belongs to this account. What cannot be
+// found out counts as wrong.
+// SOLUTION: each call that fails throws, so that B ends before it sends anything.
+void check_server(HANDLE pipe, const std::wstring& expected) {
+    ULONG id = 0;
+    if (!GetNamedPipeServerProcessId(pipe, &id)) {
+        ipc::throw_last_error("GetNamedPipeServerProcessId");
+    }
+    const ipc::unique_handle process(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id));
+    if (!process) {
+        ipc::throw_last_error("OpenProcess");
+    }
+    PSID owner = nullptr;
+    PSECURITY_DESCRIPTOR descriptor = nullptr;
+    const DWORD error = GetSecurityInfo(pipe, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner,
+                                        nullptr, nullptr, nullptr, &descriptor);
+    const ipc::scope_exit free_descriptor([&] { LocalFree(descriptor); });
+    if (error != ERROR_SUCCESS) {
+        ipc::throw_error("GetSecurityInfo", error);
+    }
+    if (user_of_process(process.get()) != expected || owner == nullptr ||
+        sid_text(owner) != expected) {
+        throw std::runtime_error("the server is not the expected account");
+    }
+}
+// STARTER
+//~ void check_server([[maybe_unused]] HANDLE pipe, [[maybe_unused]] const std::wstring& expected) {
+//~     // TODO: ask the pipe for the process id of its server, and open this process
+//~     // TODO: compare the user of the process (user_of_process) with the expected account
+//~     // TODO: compare the owner of the pipe (GetSecurityInfo, sid_text) with the expected account
+//~ }
+// END
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    std::wstring expected = user_of_process(GetCurrentProcess());
+    std::wstring suffix;
+    ipc::parse_arguments(argc, argv, usage, {{L"--server", &expected}, {L"--name", &suffix}});
+    const ipc::unique_handle pipe =
+        ipc::connect_to_pipe(ipc::object_name(protocol::pipe_name, suffix),
+                             GENERIC_READ | FILE_WRITE_DATA, 0, connect_limit_ms);
+    check_server(pipe.get(), expected);
+    DWORD bytes = 0;
+    if (!WriteFile(pipe.get(), secret.data(), static_cast<DWORD>(secret.size()), &bytes, nullptr)) {
+        ipc::throw_last_error("WriteFile");
+    }
+    char answer[protocol::max_message_bytes];
+    if (!ReadFile(pipe.get(), answer, sizeof answer, &bytes, nullptr)) {
+        ipc::throw_last_error("ReadFile");
+    }
+    ipc::print_line("B: the server has answered");
+    return 0;
+} catch (...) {
+    return ipc::report_exception("B");
+}
