@@ -159,8 +159,10 @@ function(keep_results)
         file(COPY "${fresh}/" DESTINATION "${OUT}")
     endif()
     if(OUT STREQUAL documents)
-        # The table's links are right in docs/, where the page stands that includes it.
-        file(RENAME "${OUT}/table.md" "${root}/docs/server_table.md")
+        if(with_servers)
+            # The table's links are right in docs/, where the page stands that includes it.
+            file(RENAME "${OUT}/table.md" "${root}/docs/server_table.md")
+        endif()
         execute_process(COMMAND "${CMAKE_COMMAND}" -P "${root}/docs/update.cmake"
             RESULT_VARIABLE result ENCODING UTF8)
         if(NOT result EQUAL 0)
