@@ -52,7 +52,7 @@ std::wstring choose_sddl(const std::wstring& who) {
     }
     const std::wstring& clients = word->second;
     // ANCHOR: choose_sddl
-    std::wstring sddl = L"O:<user>"          // the owner: by default, an administrator's is a group
+    std::wstring sddl = L"O:<user>"          // the owner; by default, a group if A is elevated
                         L"D:P"               // the DACL: it inherits nothing
                         L"(A;;FA;;;<user>)"; // allows everything to this user
     if (!clients.empty()) {

@@ -126,7 +126,7 @@ inline void serve_until_stop(service_state& service, const std::wstring& name) {
     const ipc::scope_exit free([&] { LocalFree(security.lpSecurityDescriptor); });
     pipe_server server(protocol::pipe_name(name), &security, service.stop.get(), idle_limit_ms);
     report(service, SERVICE_RUNNING); // not earlier: now clients can connect
-    // INFINITE: the handler sets the event, or a thread that has failed.
+    // INFINITE: the event ends it. The handler sets it, and so does a server thread that fails.
     WaitForSingleObject(service.stop.get(), INFINITE);
     report(service, SERVICE_STOP_PENDING);
     server.finish([&] { report(service, SERVICE_STOP_PENDING); });

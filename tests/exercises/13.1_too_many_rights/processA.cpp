@@ -37,8 +37,8 @@ ipc::unique_handle create_pipe(const std::wstring& name) {
     const std::wstring sddl =
         L"O:" + user + L"D:P(A;;FA;;;" + user + L")" + L"(D;;FA;;;BG)(A;;0x100082;;;WD)";
     // STARTER
-    //~ const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")" +
-    //~                           L"(A;;GRGW;;;WD)(D;;FA;;;BG)";
+    //~ const std::wstring sddl =
+    //~     L"O:" + user + L"D:P(A;;FA;;;" + user + L")" + L"(A;;GRGW;;;WD)(D;;FA;;;BG)";
     // END
     SECURITY_ATTRIBUTES security{sizeof security, nullptr, FALSE};
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(

@@ -28,8 +28,8 @@ constexpr DWORD pipe_bytes = 16 * 1024;
 ipc::unique_handle create_pipe(const std::wstring& name) {
     const std::wstring user = user_of_process(GetCurrentProcess());
     // This user is the owner and can do everything. WD is Everyone, and BG are the guests.
-    const std::wstring sddl = L"O:" + user + L"D:P(A;;FA;;;" + user + L")" +
-                              L"(A;;GRGW;;;WD)(D;;FA;;;BG)";
+    const std::wstring sddl =
+        L"O:" + user + L"D:P(A;;FA;;;" + user + L")" + L"(A;;GRGW;;;WD)(D;;FA;;;BG)";
     SECURITY_ATTRIBUTES security{sizeof security, nullptr, FALSE};
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
             sddl.c_str(), SDDL_REVISION_1, &security.lpSecurityDescriptor, nullptr)) {
