@@ -72,6 +72,8 @@ struct relay {
     ipc::unique_handle input_empty = create_event();     // it has ended without a byte
     ipc::unique_handle input_delivered = create_event(); // all of it
     ipc::unique_handle input_done = create_event();      // nothing more is sent
+    ipc::unique_handle output_done = create_event();     // the main thread does not write any more
+    std::atomic<bool> ending = false;                    // one thread ends the process
     std::atomic<DWORD> unsent = 0;                       // read, and not taken by the pipe
     std::atomic<std::uint64_t> sent = 0;
     std::uint64_t received = 0;
@@ -129,8 +131,8 @@ bool send_input(relay& state) {
 }
 
 // Runs send_input on a thread that nobody waits for: it may be in a read of standard input, which no
-// call ends if it is a pipe of Linux. This thread ends the process itself where the main thread may
-// be waiting for the reader of standard output.
+// call ends if it is a pipe of Linux. With -ei this thread ends the process if the main thread waits
+// too long for the reader of standard output.
 void start_input(relay& state) {
     std::thread([&state] {
         try {
@@ -139,9 +141,13 @@ void start_input(relay& state) {
             if (delivered) {
                 SetEvent(state.input_delivered.get());
             }
-            if (delivered && state.end_with_input) {
-                Sleep(end_limit_ms); // the main thread ends the process first, if it can
-                ExitProcess(0);
+            if (delivered && state.end_with_input &&
+                WaitForSingleObject(state.output_done.get(), end_limit_ms) == WAIT_TIMEOUT &&
+                !state.ending.exchange(true)) {
+                if (state.assuan) {
+                    close_in_order(state.server);
+                }
+                throw std::runtime_error("nobody reads standard output: some of it is lost");
             }
         } catch (...) {
             ExitProcess(static_cast<UINT>(ipc::report_exception("A")));
@@ -226,8 +232,8 @@ DWORD open_server(relay& state) {
             return ERROR_SUCCESS;
         } catch (const ipc::win32_error& failure) {
             const DWORD error = failure.code();
-            if (!state.wait_for_pipe ||
-                (error != ERROR_FILE_NOT_FOUND && error != WSAECONNREFUSED)) {
+            if (!state.wait_for_pipe || (error != ERROR_FILE_NOT_FOUND &&
+                                         error != ERROR_HANDLE_EOF && error != WSAECONNREFUSED)) {
                 throw;
             }
             return error;
@@ -354,6 +360,10 @@ int wmain(int argc, wchar_t* argv[]) try {
         start_input(state);
     }
     const bool server_closed = receive_output(state);
+    SetEvent(state.output_done.get());
+    if (state.ending.exchange(true)) {
+        Sleep(INFINITE); // the input thread is just ending the process
+    }
     const DWORD lost = server_closed ? lost_bytes(state) : 0;
     state.note("A: {} bytes sent, {} bytes received", state.sent.load(), state.received);
     if (state.assuan && server_closed && state.received == 0) {

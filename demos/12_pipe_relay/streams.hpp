@@ -46,7 +46,9 @@ inline DWORD read_some(HANDLE input, std::span<char> buffer) {
             }
         }
         if (size == 0 && is_console(input)) {
-            Sleep(ctrl_c_ms); // Ctrl+Z, or Ctrl+C, whose handler ends this process meanwhile
+            Sleep(
+                ctrl_c_ms); // Ctrl+Z, or Ctrl+C, whose handler ends this process meanwhile. If the
+                            // parent made it ignore Ctrl+C, that is the end of the input, too.
         }
         if (size != 0 || GetFileType(input) != FILE_TYPE_PIPE) {
             return size; // a file or a console ends with 0 bytes
@@ -146,6 +148,9 @@ inline assuan_address read_socket_file(const std::wstring& path) {
     DWORD size = 0;
     if (!ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size, nullptr)) {
         ipc::throw_last_error("ReadFile");
+    }
+    if (size == 0) { // its server creates it first, and then writes it
+        ipc::throw_error("ReadFile (the socket file is empty)", ERROR_HANDLE_EOF);
     }
     return parse_socket_file({content.data(), size});
 }

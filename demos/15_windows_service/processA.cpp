@@ -216,8 +216,11 @@ void run_with_service(const command_options& options) {
         run_client(options, {});
         stop_service(options);
     } catch (...) {
-        try {
-            uninstall_service(options); // whatever has failed, no service stays behind
+        try { // whatever has failed, no service stays behind
+            command_options patient = options;
+            patient.limit.ms =
+                std::max<DWORD>(options.limit.ms, 60'000); // it may still be starting
+            uninstall_service(patient);
         } catch (...) {
             ipc::report_exception("A"); // the first failure follows
         }

@@ -131,7 +131,11 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::uint64_t total = 0;
     switch (a.what.load()) { // once: A could change it
     case protocol::content::stream:
-        total = receive_stream(producer, [&](std::string_view bytes) { sink.write(bytes); });
+        total = receive_stream(producer, [&](std::string_view bytes) {
+            producer.in.flush(); // shows A this progress: the next call can take long
+            producer.wake();
+            sink.write(bytes);
+        });
         break;
     case protocol::content::generated: {
         const std::vector<char> pattern = protocol::make_pattern();

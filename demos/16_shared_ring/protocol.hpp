@@ -201,6 +201,7 @@ public:
 private:
     static constexpr unsigned quick_looks = 1'000; // some microseconds
     static constexpr unsigned most_looks = 3'000;  // up to 0.1 ms
+    static constexpr DWORD look_ms = 100;
     static constexpr auto other_ended = "the other process ended: the stream is incomplete";
 
     // Returns false if the other process has ended.
@@ -209,17 +210,22 @@ private:
         if (limit_ms_ != INFINITE /* --limit 0 */) {
             left_ms = limit_ms_ - static_cast<DWORD>(std::min<ULONGLONG>(waited_ms, limit_ms_));
         }
+        const bool limit_is_over = left_ms == 0;
+        if (!process_) { // a consumer can die before it wakes this process
+            left_ms = std::min(left_ms, look_ms);
+        }
         const HANDLE objects[] = {own_event_, process_.get()};
         const DWORD count = process_ ? 2 : 1;
         const DWORD result = WaitForMultipleObjects(count, objects, FALSE /* any */, left_ms);
         if (result == WAIT_FAILED) { // WAIT_ABANDONED needs a mutex
             ipc::throw_last_error("WaitForMultipleObjects");
         }
-        if (result == WAIT_TIMEOUT || left_ms == 0) { // also if the event is set again and again
+        // Also if the event is set again and again.
+        if (limit_is_over || (process_ && result == WAIT_TIMEOUT)) {
             throw std::runtime_error(process_ ? "the other process is there, but does nothing"
                                               : "no consumer came: start processB");
         }
-        return result == WAIT_OBJECT_0; // the event; it can be left from an earlier sleep
+        return result != WAIT_OBJECT_0 + 1; // the event, perhaps of an earlier sleep, or look_ms
     }
 
     ring::sleep_signal sleep_;

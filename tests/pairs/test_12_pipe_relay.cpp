@@ -454,7 +454,7 @@ TEST_CASE("With -ei the relay ends, also while the server sends without a pause"
     CHECK(a.exit_code() == 0);
 }
 
-TEST_CASE("With -ei the relay ends, also while nobody reads its output") {
+TEST_CASE("With -ei the relay ends and says so if nobody reads its output") {
     const std::wstring name = new_pipe_name();
     server peer(name);
     relay a({L"-ei", name});
@@ -464,7 +464,8 @@ TEST_CASE("With -ei the relay ends, also while nobody reads its output") {
     REQUIRE(a.write("x"));
     CHECK(peer.read(1) == "x");
     a.input.reset();
-    CHECK(a.exit_code() == 0);
+    CHECK(a.exit_code() == 1);
+    CHECK(a.errors() == "A: nobody reads standard output: some of it is lost\n");
 }
 
 TEST_CASE("With -s the server gets an empty message at the end of the input") {
@@ -1094,6 +1095,16 @@ TEST_CASE("With -a and -p the relay waits for the socket file, and for its serve
         CHECK(a.read(100) == "OK\n");
         CHECK(a.exit_code() == 0);
     }
+    SECTION("a file that its server has not written yet") {
+        const std::string content = ipc::test::read_file(file);
+        write_file(file, "");
+        relay a({L"-a", L"-p", file});
+        CHECK_FALSE(a.has_ended(300));
+        write_file(file, content);
+        CHECK(peer->accept_client() == peer->nonce);
+        peer->close_client();
+        CHECK(a.exit_code() == 1); // the client got no answer
+    }
     SECTION("the file of a server that has ended") {
         peer->close_listener();
         relay a({L"-a", L"-p", L"-l", L"4", file});
@@ -1155,7 +1166,7 @@ TEST_CASE("A socket file that is wrong: one line, exit code 1, and no connection
     };
     check("!<socket >" + peer.port + " s 00000000-00000000-00000000-00000000",
           "A: it is a socket file of Cygwin, which -a does not know\n");
-    check("", no_port);
+    check("", "A: ReadFile (the socket file is empty) failed: ERROR_HANDLE_EOF");
     check(peer.port, no_port);
     check("\n" + peer.nonce, no_port);
     check("port\n" + peer.nonce, no_port); // no longer than a port
