@@ -1139,13 +1139,14 @@ TEST_CASE("A notices a consumer that died before it woke A") {
     victim.kill();
     REQUIRE(victim.wait());
     const std::wstring name = ipc::test::unique_suffix();
-    program a(a_with(name, {L"--limit", L"10"}));
+    program a(a_with(name, {L"--limit", L"0"}));
     REQUIRE(a.wait_for_output("A: waiting for a consumer\n"));
     const fake_consumer consumer(name);
     while (consumer.memory().a().sleep.value == 0) {
         REQUIRE_FALSE(a.wait(1));
     }
     consumer.memory().b().process_id = dead; // and the event stays as it is
+    REQUIRE(a.wait(20'000));
     check_failed(a, consumer_ended);
 }
 
