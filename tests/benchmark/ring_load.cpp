@@ -417,14 +417,15 @@ std::vector<char> random_bytes() {
     return pattern;
 }
 
-// The lowest logical processor of each core: two logical ones of one core share its caches.
+// The lowest logical processor of each core: two logical ones of one core share its caches. Returns
+// nothing if the system does not know them, as in a container without /sys.
 std::vector<DWORD_PTR> one_processor_of_each_core() {
     DWORD bytes = 0;
     GetLogicalProcessorInformation(nullptr, &bytes); // only says how many bytes there are
     std::vector<SYSTEM_LOGICAL_PROCESSOR_INFORMATION> all(
         bytes / sizeof(SYSTEM_LOGICAL_PROCESSOR_INFORMATION));
     if (!GetLogicalProcessorInformation(all.data(), &bytes)) {
-        throw_last_error("GetLogicalProcessorInformation");
+        return {};
     }
     std::vector<DWORD_PTR> processors;
     for (const auto& one : all) {
