@@ -224,7 +224,8 @@ HANDLE open_pipe(const std::wstring& name) {
     return pipe;
 }
 
-// Stores the pipe or the socket, or returns why there is none. Throws if it is useless to try again.
+// Connects to the pipe or the socket. Returns ERROR_SUCCESS, or the error if a later attempt can
+// succeed. Throws every other error.
 DWORD open_server(relay& state) {
     if (state.assuan) {
         try {

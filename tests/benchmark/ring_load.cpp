@@ -160,7 +160,7 @@ void write_pipe(const unique_handle& pipe, const char* bytes, DWORD size) {
     }
 }
 
-// Reads exactly so many bytes: a byte pipe can return a part of them.
+// Reads size bytes. One ReadFile of a byte pipe can return fewer bytes than asked for.
 void read_pipe(const unique_handle& pipe, char* bytes, DWORD size) {
     for (DWORD received = 0; size != 0; size -= received, bytes += received) {
         if (!ReadFile(pipe.get(), bytes, size, &received, nullptr)) {

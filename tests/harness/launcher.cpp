@@ -322,21 +322,30 @@ std::string program::error_output() {
     return error_output_;
 }
 
-suspended::suspended(const program& stopped) {
+std::vector<unique_handle> threads_of(DWORD process_id, DWORD access) {
     const unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
     if (!snapshot) {
         throw_last_error("CreateToolhelp32Snapshot");
     }
+    std::vector<unique_handle> threads;
     THREADENTRY32 entry{};
     entry.dwSize = sizeof entry;
     for (BOOL more = Thread32First(snapshot.get(), &entry); more;
          more = Thread32Next(snapshot.get(), &entry)) {
-        if (entry.th32OwnerProcessID != stopped.id()) {
-            continue;
+        if (entry.th32OwnerProcessID == process_id) {
+            unique_handle thread(OpenThread(access, FALSE, entry.th32ThreadID));
+            if (thread) {
+                threads.push_back(std::move(thread));
+            }
         }
-        unique_handle thread(
-            OpenThread(THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT, FALSE, entry.th32ThreadID));
-        if (thread && SuspendThread(thread.get()) != static_cast<DWORD>(-1)) {
+    }
+    return threads;
+}
+
+suspended::suspended(const program& stopped) {
+    for (unique_handle& thread :
+         threads_of(stopped.id(), THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT)) {
+        if (SuspendThread(thread.get()) != static_cast<DWORD>(-1)) {
             CONTEXT context{};
             context.ContextFlags = CONTEXT_CONTROL;
             GetThreadContext(thread.get(), &context); // SuspendThread does not wait, this does
@@ -376,26 +385,14 @@ std::wstring program_path(std::wstring_view folder, std::wstring_view file_name)
 }
 
 std::uint64_t processor_ms(HANDLE process) {
-    const DWORD process_id = GetProcessId(process);
-    const unique_handle snapshot(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
-    if (!snapshot) {
-        throw_last_error("CreateToolhelp32Snapshot");
-    }
     std::uint64_t total = 0; // in units of 100 ns
-    THREADENTRY32 entry{};
-    entry.dwSize = sizeof entry;
-    for (BOOL more = Thread32First(snapshot.get(), &entry); more;
-         more = Thread32Next(snapshot.get(), &entry)) {
-        if (entry.th32OwnerProcessID != process_id) {
-            continue;
-        }
-        const unique_handle thread(
-            OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, entry.th32ThreadID));
+    for (const unique_handle& thread :
+         threads_of(GetProcessId(process), THREAD_QUERY_LIMITED_INFORMATION)) {
         FILETIME created{};
         FILETIME ended{};
         FILETIME kernel{};
         FILETIME user{};
-        if (thread && GetThreadTimes(thread.get(), &created, &ended, &kernel, &user)) {
+        if (GetThreadTimes(thread.get(), &created, &ended, &kernel, &user)) {
             for (const FILETIME& time : {kernel, user}) {
                 total += std::uint64_t{time.dwHighDateTime} << 32 | time.dwLowDateTime;
             }

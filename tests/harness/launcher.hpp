@@ -119,6 +119,10 @@ private:
     std::vector<std::jthread> threads_;
 };
 
+// Returns the threads that the process has now, opened with this access. A thread that ends meanwhile is left out.
+// Throws win32_error.
+std::vector<unique_handle> threads_of(DWORD process_id, DWORD access);
+
 // Stops all threads that the program has now, for as long as this object lives. They have stopped when
 // the constructor returns. Throws win32_error.
 // https://learn.microsoft.com/windows/win32/api/processthreadsapi/nf-processthreadsapi-suspendthread

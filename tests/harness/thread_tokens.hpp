@@ -4,46 +4,34 @@
 // exercises of pair 14.
 
 #include "common/unique_handle.hpp"
+#include "tests/harness/launcher.hpp"
 
 #include <windows.h>
 
 #include <sddl.h>
-#include <tlhelp32.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace ipc::test {
 
 // Returns how many threads of the process have the token of a client. Throws std::runtime_error if no thread can be
 // asked.
 inline int impersonating_threads(DWORD process) {
-    const unique_handle threads(CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0));
-    THREADENTRY32 entry{};
-    entry.dwSize = sizeof entry;
-    int asked = 0;
-    int impersonating = 0;
-    for (BOOL more = Thread32First(threads.get(), &entry); more;
-         more = Thread32Next(threads.get(), &entry)) {
-        if (entry.th32OwnerProcessID != process) {
-            continue;
-        }
-        const unique_handle thread(OpenThread(THREAD_QUERY_INFORMATION, FALSE, entry.th32ThreadID));
-        if (!thread) {
-            continue; // it has ended
-        }
-        ++asked;
-        unique_handle token;
-        const BOOL opened = OpenThreadToken(thread.get(), TOKEN_QUERY, TRUE, token.put());
-        impersonating += opened || GetLastError() != ERROR_NO_TOKEN ? 1 : 0;
-    }
-    if (asked == 0) {
+    const std::vector<unique_handle> threads = threads_of(process, THREAD_QUERY_INFORMATION);
+    if (threads.empty()) {
         throw std::runtime_error("no thread could be asked");
     }
-    return impersonating;
+    return static_cast<int>(std::ranges::count_if(threads, [](const unique_handle& thread) {
+        unique_handle token;
+        return OpenThreadToken(thread.get(), TOKEN_QUERY, TRUE, token.put()) ||
+               GetLastError() != ERROR_NO_TOKEN;
+    }));
 }
 
 // As long as this object lives, its thread acts as its user without the rights that Everyone has: Windows uses that

@@ -2,6 +2,7 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "demos/14_impersonation/protocol.hpp"
+#include "tests/harness/checks.hpp"
 #include "tests/harness/launcher.hpp"
 #include "tests/harness/thread_tokens.hpp"
 
@@ -27,6 +28,7 @@
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
+using ipc::test::check_failed;
 using ipc::test::everyone_denied;
 using ipc::test::impersonating_threads;
 using ipc::test::program;
@@ -284,15 +286,6 @@ struct connected_pipe {
     ipc::unique_handle server_end;
     ipc::unique_handle client_end;
 };
-
-// Waits for the end of a program that has failed and said so in one line.
-void check_failed(program& failed, const std::string& line) {
-    REQUIRE(failed.wait());
-    failed.wait_for_end_of_output();
-    CHECK(failed.exit_code() == 1);
-    CHECK_THAT(failed.error_output(), StartsWith(line));
-    CHECK(ipc::test::lines_of(failed.error_output()).size() == 1);
-}
 
 // A drive letter of this log-on that leads to the named pipes of this computer.
 class pipe_drive {

@@ -1,6 +1,7 @@
 #include "common/security.hpp"
 #include "common/unique_handle.hpp"
 #include "demos/16_shared_ring/protocol.hpp"
+#include "tests/harness/checks.hpp"
 #include "tests/harness/launcher.hpp"
 #include "tests/pairs/ring_threads.hpp"
 
@@ -29,6 +30,8 @@
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
+using ipc::test::check_failed;
+using ipc::test::check_succeeded;
 using ipc::test::processor_ms;
 using ipc::test::program;
 using ipc::test::program_path;
@@ -54,25 +57,6 @@ arguments b_with(const std::wstring& name, const arguments& more = {}) {
     arguments command = {process_b, L"--name", name};
     command.insert(command.end(), more.begin(), more.end());
     return command;
-}
-
-// The program ends by itself, fails, and gives its reason in one line that starts like this.
-void check_failed(program& ended, const std::string& line) {
-    REQUIRE(ended.wait());
-    REQUIRE(ended.wait_for_end_of_output());
-    CHECK(ended.exit_code() == 1);
-    CHECK_THAT(ended.error_output(), StartsWith(line));
-    CHECK(ipc::test::lines_of(ended.error_output()).size() == 1);
-    CHECK(ended.job().process_ids().empty());
-}
-
-void check_succeeded(program& ended, const std::string& last_line) {
-    REQUIRE(ended.wait());
-    REQUIRE(ended.wait_for_end_of_output());
-    CHECK(ended.exit_code() == 0);
-    CHECK_THAT(ended.output(), EndsWith(last_line + "\n"));
-    CHECK(ended.error_output().empty());
-    CHECK(ended.job().process_ids().empty());
 }
 
 // A and B in the middle of a stream that does not end.

@@ -2,6 +2,7 @@
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "demos/17_named_mutex/protocol.hpp"
+#include "tests/harness/checks.hpp"
 #include "tests/harness/launcher.hpp"
 
 #include <catch2/catch_test_macros.hpp>
@@ -27,6 +28,8 @@
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::EndsWith;
 using Catch::Matchers::StartsWith;
+using ipc::test::check_failed;
+using ipc::test::check_succeeded;
 using ipc::test::program;
 using ipc::test::program_path;
 using ipc::test::run;
@@ -55,25 +58,6 @@ arguments b_with(const std::wstring& name, const arguments& more = {}) {
     arguments command = {process_b, L"--name", name};
     command.insert(command.end(), more.begin(), more.end());
     return command;
-}
-
-// The program ends by itself, fails, and gives its reason in one line that starts like this.
-void check_failed(program& ended, const std::string& line) {
-    REQUIRE(ended.wait());
-    REQUIRE(ended.wait_for_end_of_output());
-    CHECK(ended.exit_code() == 1);
-    CHECK_THAT(ended.error_output(), StartsWith(line));
-    CHECK(ipc::test::lines_of(ended.error_output()).size() == 1);
-    CHECK(ended.job().process_ids().empty());
-}
-
-void check_succeeded(program& ended, const std::string& end_of_output) {
-    REQUIRE(ended.wait());
-    REQUIRE(ended.wait_for_end_of_output());
-    CHECK(ended.exit_code() == 0);
-    CHECK_THAT(ended.output(), EndsWith(end_of_output));
-    CHECK(ended.error_output().empty());
-    CHECK(ended.job().process_ids().empty());
 }
 
 // Runs a B and returns its output. It has to succeed.
@@ -222,11 +206,11 @@ TEST_CASE("A copy hands over its arguments, sells its tickets, and A finds the r
                        "A: | open\n"
                        "A: | a letter.txt\n"
                        "A: a copy has ended: 3 sold, 3 paid\n"
-                       "A: the lock was abandoned: 0; the record was repaired: 0\n");
+                       "A: the lock was abandoned: 0; the record was repaired: 0");
     check_succeeded(b, "B: has a slot; at most 2 copies have one\n"
                        "B: sale 1 of 3 is done\n"
                        "B: sale 2 of 3 is done\n"
-                       "B: sale 3 of 3 is done\n");
+                       "B: sale 3 of 3 is done");
 }
 
 TEST_CASE("The next copy sees that the owner of the lock died, once, and repairs the record") {
@@ -404,7 +388,7 @@ TEST_CASE("Copies end by themselves when A is killed at any of 20 moments, and t
     REQUIRE(a.wait_for_output(a_is_ready));
     run_b(name);
     check_succeeded(a, "A: a copy has ended: 1 sold, 1 paid\n"
-                       "A: the lock was abandoned: 0; the record was repaired: 0\n");
+                       "A: the lock was abandoned: 0; the record was repaired: 0");
 }
 
 TEST_CASE("A second A says that the name is taken, and the first one does not notice") {
@@ -463,7 +447,7 @@ TEST_CASE("A says that the name is taken if another user or an object of another
     program a(a_with(name)); // the name is free again
     REQUIRE(a.wait_for_output(a_is_ready));
     run_b(name);
-    check_succeeded(a, "the record was repaired: 0\n");
+    check_succeeded(a, "the record was repaired: 0");
 }
 
 TEST_CASE("A new A continues with the record that a copy of a killed A still has") {
@@ -478,7 +462,7 @@ TEST_CASE("A new A continues with the record that a copy of a killed A still has
     REQUIRE(a.wait_for_output(a_is_ready));
     CHECK_THAT(run_b(name), ContainsSubstring("B: half changed: 2 sold, 1 paid"));
     check_succeeded(a, "A: a copy has ended: 2 sold, 2 paid\n"
-                       "A: the lock was abandoned: 1; the record was repaired: 1\n");
+                       "A: the lock was abandoned: 1; the record was repaired: 1");
 }
 
 TEST_CASE("Without a partner, both end at their limits and say what is missing") {
@@ -495,8 +479,8 @@ TEST_CASE("B may be started before A") {
     CHECK_FALSE(b.wait(300)); // it would end now if it did not wait for A
     program a(a_with(name));
     check_succeeded(a, "A: a copy has ended: 1 sold, 1 paid\n"
-                       "A: the lock was abandoned: 0; the record was repaired: 0\n");
-    check_succeeded(b, "B: sale 1 of 1 is done\n");
+                       "A: the lock was abandoned: 0; the record was repaired: 0");
+    check_succeeded(b, "B: sale 1 of 1 is done");
 }
 
 TEST_CASE("If somebody has the pipe but not the name, B hands nothing over") {
@@ -513,10 +497,10 @@ TEST_CASE("Two copies at once both hand over their arguments and sell") {
     REQUIRE(a.wait_for_output(a_is_ready));
     program first(b_with(name, {L"--count", L"200", L"first"}));
     program second(b_with(name, {L"--count", L"200", L"second"}));
-    check_succeeded(first, "B: sale 200 of 200 is done\n");
-    check_succeeded(second, "B: sale 200 of 200 is done\n");
+    check_succeeded(first, "B: sale 200 of 200 is done");
+    check_succeeded(second, "B: sale 200 of 200 is done");
     check_succeeded(a, "A: a copy has ended: 400 sold, 400 paid\n"
-                       "A: the lock was abandoned: 0; the record was repaired: 0\n");
+                       "A: the lock was abandoned: 0; the record was repaired: 0");
     CHECK_THAT(a.output(), ContainsSubstring("A: | first\n"));
     CHECK_THAT(a.output(), ContainsSubstring("A: | second\n"));
 }
@@ -624,10 +608,9 @@ TEST_CASE("At most two copies have a slot at the same time, and each gives it ba
         CHECK(with_slot() == 2);
     }
     for (const auto& copy : copies) {
-        check_succeeded(*copy,
-                        "B: has a slot; at most 2 copies have one\nB: sale 1 of 1 is done\n");
+        check_succeeded(*copy, "B: has a slot; at most 2 copies have one\nB: sale 1 of 1 is done");
     }
-    check_succeeded(a, "the record was repaired: 0\n");
+    check_succeeded(a, "the record was repaired: 0");
 }
 
 TEST_CASE("A copy that dies keeps its slot, as long as somebody has the semaphore") {
@@ -740,7 +723,7 @@ TEST_CASE("A shows no control character of an argument") {
     program a(a_with(name));
     REQUIRE(a.wait_for_output(a_is_ready));
     run_b(name, {L"a\x1B[31mred\nA: forged\a"});
-    check_succeeded(a, "the record was repaired: 0\n");
+    check_succeeded(a, "the record was repaired: 0");
     CHECK_THAT(a.output(), ContainsSubstring("A: | a?[31mred?A: forged?\n"));
 }
 
@@ -768,7 +751,7 @@ TEST_CASE("B sells nothing with --count 0, and 10000 tickets as well") {
     CHECK_THAT(run_b(name, {L"--count", L"0"}), EndsWith(b_handed_over));
     CHECK_THAT(run_b(name, {L"--count", L"10000"}), EndsWith("B: sale 10000 of 10000 is done\n"));
     check_succeeded(a, "A: a copy has ended: 10000 sold, 10000 paid\n"
-                       "A: the lock was abandoned: 0; the record was repaired: 0\n");
+                       "A: the lock was abandoned: 0; the record was repaired: 0");
 }
 
 TEST_CASE("Five pairs at once under different names do not disturb each other") {
@@ -781,8 +764,8 @@ TEST_CASE("Five pairs at once under different names do not disturb each other") 
     }
     for (std::size_t i = 0; i < all.size(); i += 2) {
         check_succeeded(*all[i], "A: a copy has ended: 1 sold, 1 paid\n"
-                                 "A: the lock was abandoned: 0; the record was repaired: 0\n");
-        check_succeeded(*all[i + 1], "B: sale 1 of 1 is done\n");
+                                 "A: the lock was abandoned: 0; the record was repaired: 0");
+        check_succeeded(*all[i + 1], "B: sale 1 of 1 is done");
     }
 }
 
