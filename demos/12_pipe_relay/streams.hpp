@@ -46,9 +46,9 @@ inline DWORD read_some(HANDLE input, std::span<char> buffer) {
             }
         }
         if (size == 0 && is_console(input)) {
-            Sleep(
-                ctrl_c_ms); // Ctrl+Z, or Ctrl+C, whose handler ends this process meanwhile. If the
-                            // parent made it ignore Ctrl+C, that is the end of the input, too.
+            // Ctrl+Z, or Ctrl+C, whose handler ends this process meanwhile. If the parent made this
+            // process ignore Ctrl+C, that is the end of the input, too.
+            Sleep(ctrl_c_ms); // gives that handler its time
         }
         if (size != 0 || GetFileType(input) != FILE_TYPE_PIPE) {
             return size; // a file or a console ends with 0 bytes

@@ -68,7 +68,7 @@ void ask_the_service(trial& attempt) {
 
 void refuse_another_program(trial& attempt) {
     const std::wstring suffix = ipc::test::unique_suffix();
-    program& service = start_service(attempt, suffix + L".service");
+    const program& service = start_service(attempt, suffix + L".service");
     pipe_end other = create_pipe(attempt, suffix); // it was faster than the service
     expect_nothing_sent(attempt, other, start_client(attempt, service, suffix));
 }
