@@ -1,0 +1,191 @@
+// Demo 20, process A: the reader of a mailslot, into which any number of programs write.
+//
+// A creates the mailslot and shows each message. Nobody is connected, and A cannot answer. A drops what
+// is not of the protocol, and messages that arrive twice; the numbers show it when messages are missing.
+// At Ctrl+C A shows the messages that already wait, because they are lost when A closes its handle.
+//
+// Run: processA [--count N] [--limit SECONDS] [--name SUFFIX], and processB as often as you like
+
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/overlapped.hpp"
+#include "common/security.hpp"
+#include "common/stop.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+#include "protocol.hpp"
+
+#include <windows.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace {
+
+constexpr auto usage =
+    "processA [--count N] [--limit SECONDS] [--name SUFFIX]\n"
+    "  --count N        end after this number of messages (default 0: at Ctrl+C)\n"
+    "  --limit SECONDS  how long to wait for the next message; 0: no limit (default 20)\n"
+    "  --name SUFFIX    added to the mailslot's name: several pairs run at once";
+constexpr ipc::time_limit default_limit{20'000};
+constexpr DWORD read_timeout_ms = 250;     // of one read; A then looks at its own limit
+constexpr ULONGLONG rest_limit_ms = 1'000; // for the messages that wait at Ctrl+C
+constexpr std::size_t max_writers = 1'000; // whose last numbers A remembers
+
+ipc::unique_handle create_mailslot(const std::wstring& name) {
+    ipc::user_only_security security;
+    // ANCHOR: create
+    ipc::unique_handle slot(CreateMailslotW(name.c_str(),
+                                            protocol::max_message_bytes, // of one message
+                                            read_timeout_ms,
+                                            security.get())); // who may write
+    if (!slot) {
+        const DWORD error = GetLastError();
+        if (error == ERROR_ALREADY_EXISTS) { // a mailslot has one reader
+            throw std::runtime_error("the name is taken: another program reads this mailslot");
+        }
+        ipc::throw_error("CreateMailslotW", error);
+    }
+    // ANCHOR_END: create
+    return slot;
+}
+
+// Returns the next message, or nothing if none came within the mailslot's read time-out or before the
+// event stop was set.
+std::optional<std::string> read_message(HANDLE slot, HANDLE stop) {
+    // ANCHOR: read
+    DWORD next_bytes = 0; // of the message that the next read returns
+    if (!GetMailslotInfo(slot, nullptr, &next_bytes, nullptr, nullptr)) {
+        ipc::throw_last_error("GetMailslotInfo");
+    }
+    // If no message waits, the read waits for one, of any length that the mailslot takes.
+    const DWORD bytes =
+        next_bytes == MAILSLOT_NO_MESSAGE ? protocol::max_message_bytes : next_bytes;
+    std::string message(bytes + 1, '\0'); // one more: a message that is too long shows
+    ipc::overlapped_call call(slot);      // a mailslot's handle is overlapped
+    const BOOL done = ReadFile(slot, message.data(), bytes + 1, nullptr, call.get());
+    // INFINITE: the mailslot's own read time-out ends the read.
+    const ipc::call_result read = call.wait(done, INFINITE, stop);
+    switch (read.error) {
+    case ERROR_SUCCESS: message.resize(read.bytes); return message;
+    case ERROR_BROKEN_PIPE: return ""; // an empty message under Wine; Windows reads 0 bytes
+    case ERROR_SEM_TIMEOUT:            // no message came
+    case ERROR_OPERATION_ABORTED: return std::nullopt; // stop was set
+    default: ipc::throw_error("ReadFile", read.error);
+    }
+    // ANCHOR_END: read
+}
+
+class message_log {
+public:
+    // Shows a message and returns true, or says why it is dropped and returns false.
+    bool show(std::string_view message) {
+        protocol::header header{};
+        if (message.size() < sizeof header || message.size() > protocol::max_message_bytes) {
+            return drop("its length is wrong");
+        }
+        std::memcpy(&header, message.data(), sizeof header);
+        if (header.magic != protocol::magic || header.number == 0) {
+            return drop("it is not of this protocol");
+        }
+        // ANCHOR: judge
+        if (last_numbers_.size() >= max_writers && !last_numbers_.contains(header.writer)) {
+            last_numbers_.clear(); // or strangers could fill the memory
+        }
+        std::uint32_t& last_number = last_numbers_[header.writer]; // 0 for a new writer
+        if (header.number <= last_number) {
+            return drop("it is not newer than the last one of its writer");
+        }
+        if (header.number - last_number > 1) {
+            ipc::print_line("A: messages that are missing: {}", header.number - last_number - 1);
+        }
+        last_number = header.number;
+        // ANCHOR_END: judge
+        std::wstring text = ipc::to_utf16(message.substr(sizeof header));
+        std::ranges::replace_if(
+            text, [](wchar_t c) { return c < L' '; }, L'?');
+        ipc::print_line("A: message {}: {}", header.number, text);
+        return true;
+    }
+
+private:
+    static bool drop(std::string_view reason) {
+        ipc::print_line("A: a message is dropped: {}", reason);
+        return false;
+    }
+
+    std::unordered_map<std::uint64_t, std::uint32_t> last_numbers_; // by writer
+};
+
+// Shows the messages until there have been so many (0: until Ctrl+C).
+void read_messages(HANDLE slot, message_log& log, std::uint64_t count, DWORD limit_ms) {
+    ULONGLONG last_ms = GetTickCount64();
+    std::uint64_t shown = 0;
+    while (!ipc::ctrl_c_pressed() && (count == 0 || shown < count)) {
+        const auto message = read_message(slot, ipc::ctrl_c_event());
+        if (message && log.show(*message)) {
+            ++shown;
+            last_ms = GetTickCount64(); // a dropped message gives nobody more time
+        } else if (limit_ms != INFINITE && GetTickCount64() - last_ms >= limit_ms) {
+            throw std::runtime_error("no message came in time: start processB");
+        }
+    }
+}
+
+// Shows the messages that wait, within a limit: a writer that never pauses must not keep A here.
+void read_rest(HANDLE slot, message_log& log) {
+    // ANCHOR: rest
+    if (!SetMailslotInfo(slot, 0)) { // from here on, a read does not wait
+        ipc::throw_last_error("SetMailslotInfo");
+    }
+    const ULONGLONG start_ms = GetTickCount64();
+    while (GetTickCount64() - start_ms < rest_limit_ms) {
+        const auto message = read_message(slot, nullptr);
+        if (!message) {
+            return;
+        }
+        log.show(*message);
+    }
+    // ANCHOR_END: rest
+}
+
+// What is in the mailslot when its last handle is closed is lost, and no writer is told.
+void report_unread(HANDLE slot) {
+    DWORD next_bytes = 0;
+    DWORD count = 0; // Wine never counts more than one
+    if (!GetMailslotInfo(slot, nullptr, &next_bytes, &count, nullptr)) {
+        ipc::throw_last_error("GetMailslotInfo");
+    }
+    if (next_bytes != MAILSLOT_NO_MESSAGE) {
+        ipc::print_error_line("A: messages that nobody has read, and that are lost: {}", count);
+    }
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    std::uint64_t count = 0;
+    ipc::time_limit limit = default_limit;
+    std::wstring suffix;
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--count", &count}, {L"--limit", &limit}, {L"--name", &suffix}});
+    ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event
+    const auto slot = create_mailslot(ipc::object_name(protocol::mailslot_name(L"."), suffix));
+    ipc::print_line("A: the mailslot exists; waiting for messages");
+    message_log log;
+    read_messages(slot.get(), log, count, limit.ms);
+    if (ipc::ctrl_c_pressed()) {
+        read_rest(slot.get(), log);
+    }
+    report_unread(slot.get());
+    return 0;
+} catch (...) {
+    return ipc::report_exception("A");
+}
