@@ -2,7 +2,7 @@
 //
 // A creates the mailslot and shows each message. Nobody is connected, and A cannot answer. A drops what
 // is not of the protocol, and messages that arrive twice; the numbers show it when messages are missing.
-// At Ctrl+C A shows the messages that already wait, because they are lost when A closes its handle.
+// At Ctrl+C A shows the messages that already wait, because they are lost when A ends.
 //
 // Run: processA [--count N] [--limit SECONDS] [--name SUFFIX], and processB as often as you like
 
@@ -61,21 +61,21 @@ ipc::unique_handle create_mailslot(const std::wstring& name) {
 // event stop was set.
 std::optional<std::string> read_message(HANDLE slot, HANDLE stop) {
     // ANCHOR: read
-    DWORD next_bytes = 0; // of the message that the next read returns
+    DWORD next_bytes = 0;
     if (!GetMailslotInfo(slot, nullptr, &next_bytes, nullptr, nullptr)) {
         ipc::throw_last_error("GetMailslotInfo");
     }
-    // If no message waits, the read waits for one, of any length that the mailslot takes.
-    const DWORD bytes =
-        next_bytes == MAILSLOT_NO_MESSAGE ? protocol::max_message_bytes : next_bytes;
-    std::string message(bytes + 1, '\0'); // one more: a message that is too long shows
-    ipc::overlapped_call call(slot);      // a mailslot's handle is overlapped
-    const BOOL done = ReadFile(slot, message.data(), bytes + 1, nullptr, call.get());
-    // INFINITE: the mailslot's own read time-out ends the read.
-    const ipc::call_result read = call.wait(done, INFINITE, stop);
+    if (next_bytes == MAILSLOT_NO_MESSAGE) { // the read waits for one, of any length that A allows
+        next_bytes = protocol::max_message_bytes;
+    }
+    std::string message(next_bytes + 1, '\0'); // one more shows a message that is too long
+    ipc::overlapped_call call(slot);           // a mailslot's handle is overlapped
+    const BOOL done = ReadFile(slot, message.data(), next_bytes + 1, nullptr, call.get());
+    const ipc::call_result read = call.wait(done, INFINITE, stop); // the read time-out ends it
     switch (read.error) {
     case ERROR_SUCCESS: message.resize(read.bytes); return message;
     case ERROR_BROKEN_PIPE: return ""; // an empty message under Wine; Windows reads 0 bytes
+    case ERROR_INSUFFICIENT_BUFFER:    // it stays, and the next call knows its size
     case ERROR_SEM_TIMEOUT:            // no message came
     case ERROR_OPERATION_ABORTED: return std::nullopt; // stop was set
     default: ipc::throw_error("ReadFile", read.error);
@@ -156,7 +156,7 @@ void read_rest(HANDLE slot, message_log& log) {
     // ANCHOR_END: rest
 }
 
-// What is in the mailslot when its last handle is closed is lost, and no writer is told.
+// What is in the mailslot when the reader closes its handle is lost, and no writer is told.
 void report_unread(HANDLE slot) {
     DWORD next_bytes = 0;
     DWORD count = 0; // Wine never counts more than one
