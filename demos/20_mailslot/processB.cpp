@@ -35,7 +35,7 @@ constexpr std::string_view usage =
     "  TEXT...          the messages (default: hello)";
 constexpr std::string_view usage_line = usage.substr(0, usage.find('\n'));
 constexpr ipc::time_limit default_limit{20'000};
-constexpr DWORD poll_ms = 20; // Windows cannot notify a program of a new mailslot
+constexpr DWORD poll_ms = 20;
 
 ipc::unique_handle open_mailslot(const std::wstring& name, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
@@ -60,7 +60,7 @@ ipc::unique_handle open_mailslot(const std::wstring& name, DWORD limit_ms) {
         if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error("nobody reads the mailslot: start processA first");
         }
-        Sleep(poll_ms);
+        Sleep(poll_ms); // Windows cannot notify a program of a new mailslot
     }
 }
 
