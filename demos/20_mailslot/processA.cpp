@@ -133,7 +133,8 @@ void read_messages(HANDLE slot, message_log& log, std::uint64_t count, DWORD lim
         if (message && log.show(*message)) {
             ++shown;
             last_ms = GetTickCount64(); // a dropped message gives nobody more time
-        } else if (limit_ms != INFINITE && GetTickCount64() - last_ms >= limit_ms) {
+        } else if (limit_ms != INFINITE // --limit 0
+                   && GetTickCount64() - last_ms >= limit_ms) {
             throw std::runtime_error("no message came in time: start processB");
         }
     }
