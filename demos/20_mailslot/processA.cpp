@@ -13,19 +13,15 @@
 #include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
+#include "message_log.hpp"
 #include "protocol.hpp"
 
 #include <windows.h>
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 
 namespace {
 
@@ -37,7 +33,6 @@ constexpr auto usage =
 constexpr ipc::time_limit default_limit{20'000};
 constexpr DWORD read_timeout_ms = 250;     // of one read; A then looks at its own limit
 constexpr ULONGLONG rest_limit_ms = 1'000; // for the messages that wait at Ctrl+C
-constexpr std::size_t max_writers = 1'000; // whose last numbers A remembers
 
 ipc::unique_handle create_mailslot(const std::wstring& name) {
     ipc::user_only_security security;
@@ -69,62 +64,34 @@ std::optional<std::string> read_message(HANDLE slot, HANDLE stop) {
         next_bytes = protocol::max_message_bytes;
     }
     std::string message(next_bytes + 1, '\0'); // one more shows a message that is too long
-    ipc::overlapped_call call(slot);           // a mailslot's handle is overlapped
+    ipc::overlapped_call call(slot);           // CreateMailslotW always makes an overlapped handle
     const BOOL done = ReadFile(slot, message.data(), next_bytes + 1, nullptr, call.get());
     const ipc::call_result read = call.wait(done, INFINITE, stop); // the read time-out ends it
     switch (read.error) {
     case ERROR_SUCCESS: message.resize(read.bytes); return message;
-    case ERROR_BROKEN_PIPE: return ""; // an empty message under Wine; Windows reads 0 bytes
-    case ERROR_INSUFFICIENT_BUFFER:    // it stays, and the next call knows its size
-    case ERROR_SEM_TIMEOUT:            // no message came
-    case ERROR_OPERATION_ABORTED: return std::nullopt; // stop was set
+    case ERROR_SEM_TIMEOUT:       // no message came
+    case ERROR_OPERATION_ABORTED: // stop was set
+    case ERROR_INSUFFICIENT_BUFFER: // the system allows more than A asked for; the next call knows the size
+        return std::nullopt;
+    case ERROR_BROKEN_PIPE: return ""; // Wine 8: an empty message; Windows reads 0 bytes
     default: ipc::throw_error("ReadFile", read.error);
     }
     // ANCHOR_END: read
 }
 
-class message_log {
-public:
-    // Shows a message and returns true, or says why it is dropped and returns false.
-    bool show(std::string_view message) {
-        protocol::header header{};
-        if (message.size() < sizeof header || message.size() > protocol::max_message_bytes) {
-            return drop("its length is wrong");
-        }
-        std::memcpy(&header, message.data(), sizeof header);
-        if (header.magic != protocol::magic || header.number == 0) {
-            return drop("it is not of this protocol");
-        }
-        // ANCHOR: judge
-        if (last_numbers_.size() >= max_writers && !last_numbers_.contains(header.writer)) {
-            last_numbers_.clear(); // or strangers could fill the memory
-        }
-        std::uint32_t& last_number = last_numbers_[header.writer]; // 0 for a new writer
-        if (header.number <= last_number) {
-            return drop("it is not newer than the last one of its writer");
-        }
-        if (header.number - last_number > 1) {
-            ipc::print_line("A: messages that are missing: {}", header.number - last_number - 1);
-        }
-        last_number = header.number;
-        // ANCHOR_END: judge
-        std::wstring text = ipc::to_utf16(message.substr(sizeof header));
-        std::ranges::replace_if(
-            text, [](wchar_t c) { return c < L' '; }, L'?');
-        ipc::print_line("A: message {}: {}", header.number, text);
-        return true;
+// What is in the mailslot when the reader closes its handle is lost, and no writer is told.
+void report_unread(HANDLE slot) {
+    DWORD next_bytes = 0;
+    DWORD count = 0; // Wine 8 never counts more than one
+    if (!GetMailslotInfo(slot, nullptr, &next_bytes, &count, nullptr)) {
+        ipc::throw_last_error("GetMailslotInfo");
     }
-
-private:
-    static bool drop(std::string_view reason) {
-        ipc::print_line("A: a message is dropped: {}", reason);
-        return false;
+    if (next_bytes != MAILSLOT_NO_MESSAGE) {
+        ipc::print_error_line("A: messages that nobody has read, and that are lost: {}", count);
     }
+}
 
-    std::unordered_map<std::uint64_t, std::uint32_t> last_numbers_; // by writer
-};
-
-// Shows the messages until there have been so many (0: until Ctrl+C).
+// Shows this number of messages (0: until Ctrl+C).
 void read_messages(HANDLE slot, message_log& log, std::uint64_t count, DWORD limit_ms) {
     ULONGLONG last_ms = GetTickCount64();
     std::uint64_t shown = 0;
@@ -135,6 +102,7 @@ void read_messages(HANDLE slot, message_log& log, std::uint64_t count, DWORD lim
             last_ms = GetTickCount64(); // a dropped message gives nobody more time
         } else if (limit_ms != INFINITE // --limit 0
                    && GetTickCount64() - last_ms >= limit_ms) {
+            report_unread(slot); // it can have come since the read ended
             throw std::runtime_error("no message came in time: start processB");
         }
     }
@@ -155,18 +123,6 @@ void read_rest(HANDLE slot, message_log& log) {
         log.show(*message);
     }
     // ANCHOR_END: rest
-}
-
-// What is in the mailslot when the reader closes its handle is lost, and no writer is told.
-void report_unread(HANDLE slot) {
-    DWORD next_bytes = 0;
-    DWORD count = 0; // Wine never counts more than one
-    if (!GetMailslotInfo(slot, nullptr, &next_bytes, &count, nullptr)) {
-        ipc::throw_last_error("GetMailslotInfo");
-    }
-    if (next_bytes != MAILSLOT_NO_MESSAGE) {
-        ipc::print_error_line("A: messages that nobody has read, and that are lost: {}", count);
-    }
 }
 
 } // namespace

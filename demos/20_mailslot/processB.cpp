@@ -28,9 +28,10 @@ namespace {
 
 constexpr std::string_view usage =
     "processB [--to COMPUTER] [--twice] [--limit SECONDS] [--name SUFFIX] [TEXT...]\n"
-    "  --to COMPUTER    another computer, a domain, or * for the own domain (default: this one)\n"
+    "  --to COMPUTER    another computer, a domain, or * for this computer's domain (default: .)\n"
     "  --twice          write the first message twice\n"
-    "  --limit SECONDS  how long to wait for A, and for a write; 0: no limit (default 20)\n"
+    "  --limit SECONDS  how long to wait for A on this computer, and for a write; 0: no limit "
+    "(default 20)\n"
     "  --name SUFFIX    the same as A's\n"
     "  TEXT...          the messages (default: hello)";
 constexpr std::string_view usage_line = usage.substr(0, usage.find('\n'));
@@ -53,14 +54,14 @@ ipc::unique_handle open_mailslot(const std::wstring& name, DWORD limit_ms) {
             return slot;
         }
         const DWORD error = GetLastError();
-        if (error != ERROR_FILE_NOT_FOUND) { // only a mailslot of this computer is looked for
+        if (error != ERROR_FILE_NOT_FOUND) { // the name exists as soon as A has created it
             ipc::throw_error("CreateFileW", error);
         }
         // ANCHOR_END: open
         if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error("nobody reads the mailslot: start processA first");
         }
-        Sleep(poll_ms); // Windows cannot notify a program of a new mailslot
+        Sleep(poll_ms); // no documented call waits for a mailslot
     }
 }
 
@@ -77,8 +78,9 @@ void write_message(HANDLE slot, const std::string& message, DWORD limit_ms) {
     const auto bytes = static_cast<DWORD>(message.size());
     const BOOL done = WriteFile(slot, message.data(), bytes, nullptr, call.get());
     const ipc::call_result written = call.wait(done, limit_ms);
-    if (written.error == WAIT_TIMEOUT) { // Windows takes each message at once, Wine has a limit
-        throw std::runtime_error("the mailslot is full: A does not read");
+    if (written.error ==
+        WAIT_TIMEOUT) { // Wine 8: the mailslot is full; Windows waits for no reader
+        throw std::runtime_error("the write took too long");
     }
     if (written.error != ERROR_SUCCESS) {
         ipc::throw_error("WriteFile", written.error);
@@ -120,7 +122,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const auto messages = make_messages(texts, computer == L"." ? protocol::max_message_bytes
                                                                 : protocol::max_remote_bytes);
     const auto name = ipc::object_name(protocol::mailslot_name(computer), suffix);
-    DWORD open_limit_ms = limit.ms;
+    // Only on this computer B waits for A to start: each look at another one is a question to the network.
+    DWORD open_limit_ms = computer == L"." ? limit.ms : 0;
     std::uint64_t number = 0;
     for (const std::string& message : messages) {
         // Opened for each message: only this shows that A is still there.

@@ -20,7 +20,7 @@
 namespace {
 
 constexpr auto usage = "processA [--name SUFFIX]";
-constexpr DWORD poll_ms = 20;
+constexpr DWORD poll_ms = 20; // the pair's A lets the read wait; here each read finds a message
 
 ipc::unique_handle create_mailslot(const std::wstring& name) {
     ipc::user_only_security security;
