@@ -78,8 +78,7 @@ void write_message(HANDLE slot, const std::string& message, DWORD limit_ms) {
     const auto bytes = static_cast<DWORD>(message.size());
     const BOOL done = WriteFile(slot, message.data(), bytes, nullptr, call.get());
     const ipc::call_result written = call.wait(done, limit_ms);
-    if (written.error ==
-        WAIT_TIMEOUT) { // Wine 8: the mailslot is full; Windows waits for no reader
+    if (written.error == WAIT_TIMEOUT) { // Wine 8's mailslots get full; Windows takes each message
         throw std::runtime_error("the write took too long");
     }
     if (written.error != ERROR_SUCCESS) {

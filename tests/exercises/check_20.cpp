@@ -71,7 +71,7 @@ void show_long_text(trial& attempt) {
 
 void show_any_length(trial& attempt) {
     reader by(attempt);
-    // Wine reports no more than 65,536 bytes as the size of the next message.
+    // Wine 8 reports no more than 65,536 bytes as the size of the next message.
     expect_text(attempt, by, 60'000, 'a');
     expect_text(attempt, by, 1, 'b');
     expect_text(attempt, by, 50'000, 'c');

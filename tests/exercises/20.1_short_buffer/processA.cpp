@@ -1,5 +1,5 @@
 // SOLUTION: GetMailslotInfo says the size of the next message, and the buffer has to be as long. Into a shorter one
-// Windows reads nothing (ERROR_INSUFFICIENT_BUFFER); Wine cuts it off. There is one reader, so the next
+// Windows reads nothing (ERROR_INSUFFICIENT_BUFFER); Wine 8 cuts it off. There is one reader, so the next
 // message stays the same between the two calls.
 // STARTER
 //~ // Exercise 20.1: A does not show long messages. Mend it.
