@@ -407,19 +407,19 @@ TEST_CASE("Messages that are dropped do not extend A's limit") {
     CHECK_THAT(reader.a.output(), ContainsSubstring(wrong_length));
 }
 
-TEST_CASE("A message that comes just before A's limit is over is shown or reported") {
+TEST_CASE("At its limit A reports the messages that it has not read") {
     waiting_a reader({L"--limit", L"1"});
     const raw_writer writer(reader.name);
     {
         const ipc::test::suspended stopped(reader.a);
-        CHECK_FALSE(reader.a.wait(1'500)); // the read and A's limit end meanwhile
+        CHECK_FALSE(reader.a.wait(1'500)); // the limit is over, and on Windows the read has ended
+        CHECK(writer.write("junk") == ERROR_SUCCESS); // Wine 8's read goes on, and gets this one
         CHECK(writer.write(message_of(1, 1, "late")) == ERROR_SUCCESS);
     }
     REQUIRE(reader.a.wait());
     REQUIRE(reader.a.wait_for_end_of_output());
     CHECK(reader.a.exit_code() == 1);
-    CHECK_THAT(reader.a.error_output(), ContainsSubstring(nothing_came));
-    CHECK((reader.a.output() + reader.a.error_output()).find("A: message") != std::string::npos);
+    CHECK_THAT(reader.a.error_output(), StartsWith(lost) && ContainsSubstring(nothing_came));
 }
 
 TEST_CASE("Each message gives the next one the whole limit") {
@@ -469,9 +469,9 @@ TEST_CASE("At Ctrl+C A shows the messages that wait, and nothing is lost") {
 
 TEST_CASE("Ctrl+C ends A also while a writer never pauses") {
     waiting_a reader;
-    constexpr std::uint32_t most = 100'000; // Windows keeps all of them in memory
+    constexpr std::uint32_t most = 50'000; // Windows keeps all of them in memory
     std::vector<std::unique_ptr<raw_writer>> writers;
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 8; ++i) { // enough that A hardly ever finds an empty mailslot
         writers.push_back(std::make_unique<raw_writer>(reader.name));
     }
     std::vector<std::jthread> floods; // after the writers, so that the threads end before them
@@ -483,9 +483,11 @@ TEST_CASE("Ctrl+C ends A also while a writer never pauses") {
         });
     }
     CHECK(reader.a.wait_for_output("A: message 1000: flood\n"));
-    const ULONGLONG start_ms = GetTickCount64();
-    const std::string errors = reader.stop();
-    CHECK(GetTickCount64() - start_ms < 10'000);
+    reader.a.press_ctrl_c();
+    REQUIRE(reader.a.wait(10'000));
+    REQUIRE(reader.a.wait_for_end_of_output());
+    CHECK(reader.a.exit_code() == 0);
+    const std::string errors = reader.a.error_output();
     CHECK((errors.empty() || errors.starts_with(lost)));
 }
 
