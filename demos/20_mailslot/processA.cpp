@@ -1,7 +1,8 @@
 // Demo 20, process A: the reader of a mailslot, into which any number of programs write.
 //
 // A creates the mailslot and shows each message. Nobody is connected, and A cannot answer. A drops what
-// is not of the protocol, and messages that arrive twice; the numbers show it when messages are missing.
+// is not of the protocol, and messages that arrive twice or too late, and says how many are missing
+// (message_log.hpp).
 // At Ctrl+C A shows the messages that already wait, because they are lost when A ends.
 //
 // Run: processA [--count N] [--limit SECONDS] [--name SUFFIX], and processB as often as you like

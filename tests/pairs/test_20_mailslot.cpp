@@ -674,7 +674,8 @@ TEST_CASE("B refuses a text that does not fit into a message, and for another co
 
 TEST_CASE("B ends by itself when it writes to a computer that does not exist") {
     // RFC 6761 reserves ".invalid": no computer has such a name.
-    program b(b_with(ipc::test::unique_suffix(), {L"--to", L"ipc-demos.invalid", L"text"}));
+    const std::wstring longest(protocol::max_remote_bytes - sizeof(protocol::header), L'x');
+    program b(b_with(ipc::test::unique_suffix(), {L"--to", L"ipc-demos.invalid", longest}));
     REQUIRE(b.wait());
     REQUIRE(b.wait_for_end_of_output());
     if (b.exit_code() != 0) { // without remote mailslots, or where the name has to be found
