@@ -49,8 +49,8 @@ struct text {
 // What the window procedure and the message loop share; both run on the same thread.
 struct inbox {
     std::uint64_t most_texts = 0; // 0: any number
-    DWORD limit_ms = INFINITE;    // Ctrl+C ends a wait without a limit
-    std::uint64_t last_ms = GetTickCount64();
+    DWORD limit_ms = 0;
+    std::uint64_t last_ms = 0; // when A took or showed the last text
     std::uint64_t taken = 0;
     std::uint64_t refused = 0;
     std::deque<text> waiting; // taken, and not shown yet
@@ -58,10 +58,11 @@ struct inbox {
 
     bool has_all() const { return most_texts != 0 && taken >= most_texts; }
     DWORD remaining_ms() const {
+        if (limit_ms == INFINITE) { // --limit 0: Ctrl+C ends the wait
+            return limit_ms;
+        }
         const std::uint64_t passed_ms = GetTickCount64() - last_ms;
-        return limit_ms == INFINITE // no limit: Ctrl+C ends the wait
-                   ? INFINITE       // the same
-                   : static_cast<DWORD>(limit_ms - std::min<std::uint64_t>(passed_ms, limit_ms));
+        return static_cast<DWORD>(limit_ms - std::min<std::uint64_t>(passed_ms, limit_ms));
     }
     bool is_over() const { return has_all() || remaining_ms() == 0 || ipc::ctrl_c_pressed(); }
 };
@@ -141,7 +142,7 @@ LRESULT CALLBACK handle_message(HWND window, UINT message, WPARAM wparam, LPARAM
     }
     return answer;
 } catch (...) {
-    return protocol::refused; // no memory for the copy, for example
+    return protocol::full; // no memory for the copy, for example
 }
 
 // The caller destroys the window.
@@ -173,9 +174,12 @@ HWND create_window(const std::wstring& name) {
     return window;
 }
 
-void require_single_receiver(const std::wstring& name) {
-    const HWND first = protocol::find_receiver(name);
-    if (first == nullptr || protocol::find_receiver(name, first) != nullptr) {
+void require_single_receiver(const std::wstring& name, HWND own) {
+    HWND found = protocol::find_receiver(name);
+    if (found == own) {
+        found = protocol::find_receiver(name, own);
+    }
+    if (found != nullptr) {
         throw std::runtime_error("the window's name is taken: another receiver is running");
     }
 }
@@ -189,6 +193,7 @@ void show_texts(inbox& box, ipc::byte_sink& sink) {
                         next.sender);
         sink.write(next.bytes);
         sink.finish();
+        box.last_ms = GetTickCount64();
     }
 }
 
@@ -245,7 +250,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::byte_sink sink(file, "A: | ");
     const HWND window = create_window(name);
     const ipc::scope_exit destroy([&] { DestroyWindow(window); });
-    require_single_receiver(name);
+    require_single_receiver(name, window);
     if (with_lower) {
         allow_lower_senders(window);
     }

@@ -543,6 +543,28 @@ TEST_CASE("B says what became of its text, whatever the receiver answers") {
     }
 }
 
+TEST_CASE("B gives up at once if the receiver hangs already, however long its limit is") {
+    const ipc::unique_handle end(CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    const fake_receiver hung([&](HWND, const COPYDATASTRUCT&) {
+        WaitForSingleObject(end.get(), ipc::test::default_limit_ms);
+        return protocol::refused;
+    });
+    std::string text("text", 5);
+    const std::jthread first([&] { send(hung.window(), message(text)); }); // it stays in this call
+    const ULONGLONG start_ms = GetTickCount64();
+    while (!IsHungAppWindow(hung.window()) && GetTickCount64() - start_ms < 15'000) {
+        Sleep(20);
+    }
+    if (!IsHungAppWindow(hung.window())) {
+        SetEvent(end.get());
+        SKIP("this system does not say that a message-only window hangs");
+    }
+    program b(with(process_b, hung.name(), {L"--limit", L"600", L"text"}));
+    CHECK(b.wait());
+    SetEvent(end.get());
+    check_failed(b, no_answer);
+}
+
 TEST_CASE("B sends a text again if the receiver has no room for it, with the same bytes") {
     std::atomic<int> calls = 0;
     std::atomic<int> right = 0;
