@@ -54,8 +54,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 
-# Wine in a folder of its own, without a display, debug output, menus, Mono and Gecko. Without explorer.exe, too: a
-# program that creates a window would start it, and it would count as a process that the program has left behind.
+# Wine in a folder of its own, without a display, debug output, menus, Mono and Gecko.
 # CTest puts the emulator in front of each program that it runs.
 find_program(IPC_WINE NAMES wine wine64 DOC "Runs Windows programs")
 find_program(IPC_WINESERVER NAMES wineserver wineserver-stable PATHS /usr/lib/wine
@@ -64,7 +63,7 @@ set(IPC_WINE_PREFIX "${CMAKE_BINARY_DIR}/wine")
 set(wine_environment
     /usr/bin/env -u DISPLAY -u WAYLAND_DISPLAY
     "WINEPREFIX=${IPC_WINE_PREFIX}" WINEARCH=win64 WINEDEBUG=-all
-    WINEDLLOVERRIDES=winedbg.exe,explorer.exe,winemenubuilder.exe,mscoree,mshtml=d)
+    WINEDLLOVERRIDES=winedbg.exe,winemenubuilder.exe,mscoree,mshtml=d)
 if(IPC_WINE)
     set(CMAKE_CROSSCOMPILING_EMULATOR ${wine_environment} "${IPC_WINE}")
 else()
