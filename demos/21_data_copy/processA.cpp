@@ -21,12 +21,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <exception>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <vector>
 
 namespace {
 
@@ -48,13 +48,15 @@ struct text {
 
 // What the window procedure and the message loop share; both run on the same thread.
 struct inbox {
-    std::uint64_t most_texts = 0; // 0: any number
+    std::uint64_t most_texts = 1; // 0: any number
     DWORD limit_ms = 0;
     std::uint64_t last_ms = 0; // when A took or showed the last text
     std::uint64_t taken = 0;
     std::uint64_t refused = 0;
-    std::deque<text> waiting; // taken, and not shown yet
+    std::vector<text> waiting; // taken, and not shown yet
     std::size_t waiting_bytes = 0;
+    ipc::byte_sink* sink = nullptr;
+    std::exception_ptr failure; // of the window procedure
 
     bool has_all() const { return most_texts != 0 && taken >= most_texts; }
     DWORD remaining_ms() const {
@@ -64,7 +66,9 @@ struct inbox {
         const std::uint64_t passed_ms = GetTickCount64() - last_ms;
         return static_cast<DWORD>(limit_ms - std::min<std::uint64_t>(passed_ms, limit_ms));
     }
-    bool is_over() const { return has_all() || remaining_ms() == 0 || ipc::ctrl_c_pressed(); }
+    bool is_over() const {
+        return has_all() || remaining_ms() == 0 || failure || ipc::ctrl_c_pressed();
+    }
 };
 
 // Not a pointer in GWLP_USERDATA: other programs of the user can change that, with SetWindowLongPtrW.
@@ -93,56 +97,69 @@ std::string program_of(HWND window) {
     return ipc::to_utf8(std::filesystem::path(path).filename().wstring());
 }
 
-// Returns the answer for the sender, which waits for it.
-LRESULT receive_text(HWND sender, const COPYDATASTRUCT* data, inbox& box) {
+void show_texts(inbox& box) {
+    for (const text& next : box.waiting) {
+        ipc::print_line("A: {} bytes; the sender's window belongs to {}", next.bytes.size(),
+                        next.sender);
+        box.sink->write(next.bytes);
+        box.sink->finish();
+        box.last_ms = GetTickCount64();
+    }
+    box.waiting.clear();
+    box.waiting_bytes = 0;
+}
+
+// Returns whether A takes the text. The sender waits for this.
+bool receive_text(HWND sender, const COPYDATASTRUCT* data, inbox& box) {
     // ANCHOR: receive_text
     if (data == nullptr || data->dwData != protocol::text_identifier) {
-        return protocol::refused; // it is for another program
+        return false; // it is for another program
     }
     if (data->lpData == nullptr || data->cbData == 0 ||
         data->cbData > protocol::max_message_bytes) {
-        return protocol::refused;
+        return false;
     }
     const std::string_view message(static_cast<const char*>(data->lpData), data->cbData);
     if (message.back() != '\0') {
-        return protocol::refused; // strlen would read beyond the end
+        return false; // strlen would read beyond the end
     }
-    if (box.waiting_bytes + message.size() + bytes_per_text > max_waiting_bytes) {
-        return protocol::full;
-    }
-    const std::string_view content = message.substr(0, message.size() - 1);
-    box.waiting.push_back({program_of(sender), std::string(content)}); // a copy: lpData is valid
-    return protocol::taken;                                            // only until this return
+    // A copy: lpData is valid only until the window procedure returns.
+    const std::string bytes(message.substr(0, message.size() - 1));
+    box.waiting.push_back({program_of(sender), bytes});
     // ANCHOR_END: receive_text
+    ++box.taken;
+    box.last_ms = GetTickCount64();
+    box.waiting_bytes += bytes.size() + bytes_per_text;
+    if (box.waiting_bytes > max_waiting_bytes) { // the senders are faster than A: let them wait
+        show_texts(box);
+    }
+    return true;
 }
 
-// user32 calls this function for each message, sent or posted. C++ exceptions must not leave it.
-LRESULT CALLBACK handle_message(HWND window, UINT message, WPARAM wparam, LPARAM lparam) noexcept
-    try {
+// Windows calls this function for each message, sent or posted.
+LRESULT CALLBACK handle_message(HWND window, UINT message, WPARAM wparam, LPARAM lparam) noexcept {
     inbox& box = received();
-    if (message == WM_DESTROY) {
-        PostQuitMessage(0); // ends the message loop
-        return 0;
-    }
-    if (message != WM_COPYDATA) {
-        return DefWindowProcW(window, message, wparam, lparam); // WM_CLOSE destroys the window
-    }
-    if (box.is_over()) { // PeekMessageW does not return as long as senders are faster than A
+    try {
+        if (message == WM_DESTROY) {
+            PostQuitMessage(0); // ends the message loop
+            return 0;
+        }
+        if (message != WM_COPYDATA) {
+            return DefWindowProcW(window, message, wparam, lparam); // WM_CLOSE: DestroyWindow
+        }
+        if (box.is_over()) { // PeekMessageW does not return while senders are faster than A
+            DestroyWindow(window);
+        } else if (receive_text(reinterpret_cast<HWND>(wparam),
+                                reinterpret_cast<const COPYDATASTRUCT*>(lparam), box)) {
+            return protocol::taken;
+        } else {
+            ++box.refused;
+        }
+    } catch (...) {                             // Windows cannot pass a C++ exception on
+        box.failure = std::current_exception(); // the message loop throws it again
         DestroyWindow(window);
-        return protocol::full; // a sender that tries again finds no window
     }
-    const auto* data = reinterpret_cast<const COPYDATASTRUCT*>(lparam);
-    const LRESULT answer = receive_text(reinterpret_cast<HWND>(wparam), data, box);
-    if (answer == protocol::taken) {
-        ++box.taken;
-        box.last_ms = GetTickCount64();
-        box.waiting_bytes += box.waiting.back().bytes.size() + 1 + bytes_per_text;
-    } else if (answer == protocol::refused) {
-        ++box.refused;
-    }
-    return answer;
-} catch (...) {
-    return protocol::full; // no memory for the copy, for example
+    return protocol::refused;
 }
 
 // The caller destroys the window.
@@ -184,20 +201,7 @@ void require_single_receiver(const std::wstring& name, HWND own) {
     }
 }
 
-void show_texts(inbox& box, ipc::byte_sink& sink) {
-    while (!box.waiting.empty()) {
-        const text next = std::move(box.waiting.front());
-        box.waiting.pop_front();
-        box.waiting_bytes -= next.bytes.size() + 1 + bytes_per_text;
-        ipc::print_line("A: {} bytes; the sender's window belongs to {}", next.bytes.size(),
-                        next.sender);
-        sink.write(next.bytes);
-        sink.finish();
-        box.last_ms = GetTickCount64();
-    }
-}
-
-void receive_texts(inbox& box, ipc::byte_sink& sink) {
+void receive_texts(inbox& box) {
     // ANCHOR: receive_texts
     const HANDLE stop = ipc::ctrl_c_event();
     MSG message{};
@@ -214,9 +218,12 @@ void receive_texts(inbox& box, ipc::byte_sink& sink) {
         if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) {
             DispatchMessageW(&message);
         }
-        show_texts(box, sink); // no sender waits for this
+        show_texts(box); // no sender waits for this
     }
     // ANCHOR_END: receive_texts
+    if (box.failure) {
+        std::rethrow_exception(box.failure);
+    }
     if (box.remaining_ms() == 0 && !box.has_all() && !ipc::ctrl_c_pressed()) {
         throw std::runtime_error("no text came in time: start processB");
     }
@@ -238,7 +245,6 @@ int wmain(int argc, wchar_t* argv[]) try {
     bool with_lower = false;
     std::wstring file;
     std::wstring suffix;
-    box.most_texts = 1;
     ipc::parse_arguments(argc, argv, usage,
                          {{L"--count", &box.most_texts},
                           {L"--allow-lower", &with_lower},
@@ -248,6 +254,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     box.limit_ms = limit.ms;
     const auto name = ipc::object_name(protocol::window_name, suffix);
     ipc::byte_sink sink(file, "A: | ");
+    box.sink = &sink;
     const HWND window = create_window(name);
     const ipc::scope_exit destroy([&] { DestroyWindow(window); });
     require_single_receiver(name, window);
@@ -257,7 +264,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets an event
     ipc::print_line("A: waiting for texts");
     box.last_ms = GetTickCount64();
-    receive_texts(box, sink);
+    receive_texts(box);
     ipc::print_line("A: texts taken: {}, messages refused: {}", box.taken, box.refused);
     return 0;
 } catch (...) {

@@ -34,31 +34,15 @@ constexpr auto usage =
 constexpr ipc::time_limit default_limit{20'000};
 constexpr DWORD retry_ms = 20;
 
-// An end in the future. INFINITE means that there is none; only --limit 0 asks for that.
-class deadline {
-public:
-    explicit deadline(DWORD limit_ms) : limit_ms_(limit_ms) {}
-    DWORD remaining_ms() const {
-        const std::uint64_t passed_ms = GetTickCount64() - start_ms_;
-        if (limit_ms_ == INFINITE) { // --limit 0
-            return limit_ms_;
-        }
-        return passed_ms < limit_ms_ ? static_cast<DWORD>(limit_ms_ - passed_ms) : 0;
-    }
-
-private:
-    DWORD limit_ms_;
-    std::uint64_t start_ms_ = GetTickCount64();
-};
-
 HWND wait_for_receiver(const std::wstring& name, DWORD limit_ms) {
-    const deadline end(limit_ms);
+    const std::uint64_t start_ms = GetTickCount64();
     for (;;) {
         const HWND receiver = protocol::find_receiver(name);
         if (receiver != nullptr) {
             return receiver;
         }
-        if (end.remaining_ms() == 0) {
+        // INFINITE: --limit 0
+        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error("there is no receiver: start processA");
         }
         Sleep(retry_ms); // Windows cannot tell B that a window of this name is created
@@ -75,9 +59,13 @@ HWND create_own_window() {
     return window;
 }
 
-[[noreturn]] void throw_send_error(HWND receiver, DWORD error) {
+// Throws what B knows of a text for which it got no answer, or another one than "taken".
+[[noreturn]] void throw_not_taken(HWND receiver, bool answered, DWORD error) {
     if (!IsWindow(receiver)) {
         throw std::runtime_error("the receiver has ended, with or without the text");
+    }
+    if (answered) {
+        throw std::runtime_error("the receiver has refused the text");
     }
     if (error == ERROR_TIMEOUT || error == ERROR_SUCCESS) {
         throw std::runtime_error("the receiver did not answer in time; it may still get the text");
@@ -87,8 +75,7 @@ HWND create_own_window() {
                              ipc::error_text(error));
 }
 
-// Returns the receiver's answer.
-LRESULT send_text(HWND receiver, HWND sender, const std::string& text, DWORD limit_ms) {
+void send_text(HWND receiver, HWND sender, const std::string& text, DWORD limit_ms) {
     // ANCHOR: send_text
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
@@ -104,29 +91,10 @@ LRESULT send_text(HWND receiver, HWND sender, const std::string& text, DWORD lim
             SMTO_ERRORONEXIT, // and if it ends meanwhile
         limit_ms,             // then give up; 0 would mean: no limit
         &answer);
-    if (sent == 0) {
-        throw_send_error(receiver, GetLastError());
+    if (sent == 0 || static_cast<LRESULT>(answer) != protocol::taken) {
+        throw_not_taken(receiver, sent != 0, GetLastError());
     }
-    return static_cast<LRESULT>(answer);
     // ANCHOR_END: send_text
-}
-
-void deliver_text(HWND receiver, HWND sender, const std::string& text, DWORD limit_ms) {
-    if (text.size() >= protocol::max_message_bytes) {
-        throw std::runtime_error("the text is too long: a message has at most " +
-                                 std::to_string(protocol::max_message_bytes) + " bytes");
-    }
-    const deadline end(limit_ms);
-    for (DWORD left_ms = limit_ms; left_ms != 0; left_ms = end.remaining_ms()) {
-        switch (send_text(receiver, sender, text, left_ms)) {
-        case protocol::taken:
-            ipc::print_line("B: the receiver has taken {} bytes", text.size());
-            return;
-        case protocol::full: Sleep(retry_ms); break; // A shows texts now and does not call B back
-        default: throw std::runtime_error("the receiver has refused the text");
-        }
-    }
-    throw std::runtime_error("the receiver had no room for the text in time");
 }
 
 std::string read_text(const std::wstring& file) {
@@ -135,6 +103,10 @@ std::string read_text(const std::wstring& file) {
     std::size_t used = 0;
     while (const DWORD bytes = source.read({text.data() + used, text.size() - used})) {
         used += bytes;
+    }
+    if (used >= protocol::max_message_bytes) {
+        throw std::runtime_error("the text is too long: a message has at most " +
+                                 std::to_string(protocol::max_message_bytes) + " bytes");
     }
     text.resize(used);
     return text;
@@ -162,7 +134,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     const HWND receiver =
         wait_for_receiver(ipc::object_name(protocol::window_name, suffix), limit.ms);
     for (const std::string& text : texts) {
-        deliver_text(receiver, window, text, limit.ms);
+        send_text(receiver, window, text, limit.ms);
+        ipc::print_line("B: the receiver has taken {} bytes", text.size());
     }
     return 0;
 } catch (...) {
