@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -55,7 +56,7 @@ struct inbox {
     std::uint64_t refused = 0;
     std::vector<text> waiting; // taken, and not shown yet
     std::size_t waiting_bytes = 0;
-    ipc::byte_sink* sink = nullptr;
+    std::unique_ptr<ipc::byte_sink> sink;
     std::exception_ptr failure; // of the window procedure
 
     bool has_all() const { return most_texts != 0 && taken >= most_texts; }
@@ -253,8 +254,7 @@ int wmain(int argc, wchar_t* argv[]) try {
                           {L"--name", &suffix}});
     box.limit_ms = limit.ms;
     const auto name = ipc::object_name(protocol::window_name, suffix);
-    ipc::byte_sink sink(file, "A: | ");
-    box.sink = &sink;
+    box.sink = std::make_unique<ipc::byte_sink>(file, "A: | ");
     const HWND window = create_window(name);
     const ipc::scope_exit destroy([&] { DestroyWindow(window); });
     require_single_receiver(name, window);

@@ -75,12 +75,12 @@ HWND create_own_window() {
                              ipc::error_text(error));
 }
 
-void send_text(HWND receiver, HWND sender, const std::string& text, DWORD limit_ms) {
+void send_text(HWND receiver, HWND sender, std::string text, DWORD limit_ms) {
     // ANCHOR: send_text
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
     data.cbData = static_cast<DWORD>(text.size() + 1); // in bytes, with the terminating zero
-    data.lpData = const_cast<char*>(text.c_str());     // nobody writes to it
+    data.lpData = text.data();
     DWORD_PTR answer = protocol::refused;
     SetLastError(ERROR_SUCCESS); // a time-out need not set it
     const LRESULT sent = SendMessageTimeoutW(

@@ -33,7 +33,7 @@ HWND find_window(const std::wstring& class_name, const std::wstring& title) {
 //   ERROR_INVALID_WINDOW_HANDLE   the window does not exist, or its program ended before it answered
 //   ERROR_ACCESS_DENIED           the program runs at a higher integrity level (UIPI)
 //   any other code                why SendMessageTimeoutW failed
-LRESULT send_text(HWND window, ULONG_PTR identifier, const std::wstring& text, DWORD limit_ms,
+LRESULT send_text(HWND window, ULONG_PTR identifier, std::wstring text, DWORD limit_ms,
                   HWND sender = nullptr) {
     if (text.size() >= MAXDWORD / sizeof(wchar_t)) {
         throw std::system_error(ERROR_INVALID_PARAMETER, std::system_category(), "send_text");
@@ -41,7 +41,7 @@ LRESULT send_text(HWND window, ULONG_PTR identifier, const std::wstring& text, D
     COPYDATASTRUCT data{};
     data.dwData = identifier;
     data.cbData = static_cast<DWORD>((text.size() + 1) * sizeof(wchar_t)); // bytes, with the zero
-    data.lpData = const_cast<wchar_t*>(text.c_str()); // Windows copies it for the receiver
+    data.lpData = text.data(); // Windows copies it for the receiver
     DWORD_PTR answer = 0;
     SetLastError(ERROR_SUCCESS); // a time-out need not set a code
     const LRESULT sent = SendMessageTimeoutW(

@@ -16,7 +16,6 @@
 #include <vector>
 
 using Catch::Matchers::ContainsSubstring;
-using ipc::test::program;
 using ipc::test::program_path;
 using ipc::test::run;
 
