@@ -219,12 +219,12 @@ void receive_texts(inbox& box) {
         if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) {
             DispatchMessageW(&message);
         }
+        if (box.failure) {
+            std::rethrow_exception(box.failure);
+        }
         show_texts(box); // no sender waits for this
     }
     // ANCHOR_END: receive_texts
-    if (box.failure) {
-        std::rethrow_exception(box.failure);
-    }
     if (box.remaining_ms() == 0 && !box.has_all() && !ipc::ctrl_c_pressed()) {
         throw std::runtime_error("no text came in time: start processB");
     }

@@ -648,19 +648,27 @@ TEST_CASE(
         receiver r({L"--count", L"0", L"--out", path});
         pipe.reset(); // from here on, A's WriteFile fails
         std::atomic<int> taken = 0;
+        std::atomic<int> started = 0;
         std::vector<std::jthread> threads;
         {
             const ipc::test::suspended paused(r.a);
             for (int i = 0; i < senders; ++i) {
                 threads.emplace_back([&] {
-                    taken += send_text(r.window, std::string(longest_text, 'x')) == protocol::taken;
+                    std::string text(longest_text + 1, 'x');
+                    text.back() = '\0';
+                    ++started;
+                    taken += send(r.window, message(text)).answer == protocol::taken;
                 });
             }
-            r.a.wait(300); // most of the texts are sent now; if not, the loop fails in both rounds
+            while (started < senders) {
+                Sleep(1);
+            }
+            r.a.wait(300); // the texts are sent now; if not, the loop fails in both rounds
         }
         check_failed(r.a, "A: WriteFile failed: ERROR_");
         threads.clear();
         CHECK(taken <= 17);
+        CHECK(count_of(r.a.output(), "A: 1048575 bytes; ") == 1); // A does not try again
     }
 }
 
