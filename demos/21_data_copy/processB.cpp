@@ -75,7 +75,7 @@ HWND create_own_window() {
                              ipc::error_text(error));
 }
 
-void send_text(HWND receiver, HWND sender, std::string text, DWORD limit_ms) {
+void send_text(HWND receiver, HWND sender, std::string& text, DWORD limit_ms) {
     // ANCHOR: send_text
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
@@ -133,7 +133,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::scope_exit destroy([&] { DestroyWindow(window); });
     const HWND receiver =
         wait_for_receiver(ipc::object_name(protocol::window_name, suffix), limit.ms);
-    for (const std::string& text : texts) {
+    for (std::string& text : texts) {
         send_text(receiver, window, text, limit.ms);
         ipc::print_line("B: the receiver has taken {} bytes", text.size());
     }

@@ -336,7 +336,7 @@ TEST_CASE("200 texts from 20 senders arrive once each, those of one sender in th
 
 TEST_CASE("A refuses wrong identifiers, sizes and ends, counts them, and takes the next text") {
     receiver r;
-    std::string good("text", 5);
+    std::string good("text\0", 5);
     std::string unterminated = "text";
     std::string too_long(protocol::max_message_bytes + 1, 'x');
     too_long.back() = '\0';
@@ -413,7 +413,7 @@ TEST_CASE("The sending window is a claim: A reports whatever window the sender n
 
 TEST_CASE("A text that is posted and not sent is refused by Windows") {
     receiver r;
-    std::string text("text", 5);
+    std::string text("text\0", 5);
     COPYDATASTRUCT data = message(text);
     SetLastError(ERROR_SUCCESS);
     CHECK_FALSE(PostMessageW(r.window, WM_COPYDATA, 0, reinterpret_cast<LPARAM>(&data)));
@@ -547,7 +547,7 @@ TEST_CASE("B gives up at once if the receiver hangs already, however long its li
         WaitForSingleObject(end.get(), ipc::test::default_limit_ms);
         return protocol::refused;
     });
-    std::string text("text", 5);
+    std::string text("text\0", 5);
     const std::jthread first([&] { send(hung.window(), message(text)); }); // it stays in this call
     const ULONGLONG start_ms = GetTickCount64();
     while (!IsHungAppWindow(hung.window()) && GetTickCount64() - start_ms < 15'000) {
@@ -568,7 +568,7 @@ TEST_CASE(
     std::atomic<int> right = 0;
     const fake_receiver fake([&](HWND, const COPYDATASTRUCT& data) {
         const std::string_view bytes(static_cast<const char*>(data.lpData), data.cbData);
-        right += data.dwData == protocol::text_identifier && bytes == std::string_view("text", 5);
+        right += data.dwData == protocol::text_identifier && bytes == std::string_view("text\0", 5);
         return protocol::taken;
     });
     program b(with(process_b, fake.name(), {L"text", L"text"}));
@@ -588,7 +588,7 @@ TEST_CASE("Ctrl+C ends A while it waits, with and without a limit, and with text
 TEST_CASE("Ctrl+C ends A under a flood of texts, and A shows each text that it has taken") {
     const ipc::test::temporary_folder folder;
     receiver r({L"--count", L"0", L"--limit", L"0", L"--out", folder.file(L"out")});
-    flood texts(r.window, std::string("x", 2), protocol::text_identifier);
+    flood texts(r.window, std::string("x\0", 2), protocol::text_identifier);
     REQUIRE(texts.wait_for_answers(500));
     r.a.press_ctrl_c();
     REQUIRE(r.a.wait());
@@ -614,7 +614,7 @@ TEST_CASE("A ends after its limit without a text, also under a flood of refused 
 
 TEST_CASE("A takes no text more than it was asked for, under a flood of texts") {
     receiver r({L"--count", L"20"});
-    flood texts(r.window, std::string("x", 2), protocol::text_identifier);
+    flood texts(r.window, std::string("x\0", 2), protocol::text_identifier);
     check_succeeded(r.a, summary(20, 0));
     texts.join();
     CHECK(texts.taken() == 20);

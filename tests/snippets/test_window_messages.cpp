@@ -98,7 +98,8 @@ void check_code(const ipc::test::result& sent, DWORD code) {
 } // namespace
 
 TEST_CASE("send_copydata sends every unit of a text and its zero, and returns the answer") {
-    for (const HWND parent : {HWND_MESSAGE, HWND{nullptr}}) { // message-only, and top-level
+    for (const HWND parent :
+         {HWND_MESSAGE, static_cast<HWND>(nullptr)}) { // message-only, and top-level
         for (const std::wstring& text :
              {std::wstring(L"text"), std::wstring(), std::wstring(L"Gr\u00FC\u00DFe \u4F60\u597D"),
               std::wstring(20'000, L'x')}) {

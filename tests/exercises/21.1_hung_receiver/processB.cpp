@@ -27,9 +27,9 @@ constexpr ipc::time_limit default_limit{10'000};
 
 // Returns the receiver's answer.
 // SOLUTION: the limit
-LRESULT send_text(HWND receiver, std::string text, DWORD limit_ms) {
+LRESULT send_text(HWND receiver, std::string& text, DWORD limit_ms) {
     // STARTER
-    //~ LRESULT send_text(HWND receiver, std::string text, DWORD /* limit_ms */) {
+    //~ LRESULT send_text(HWND receiver, std::string& text, DWORD /* limit_ms */) {
     // END
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
@@ -60,8 +60,9 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (receiver == nullptr) {
         throw std::runtime_error("there is no receiver: start processA");
     }
+    std::string text = "Hello from B";
     ipc::print_line("B: sending");
-    if (send_text(receiver, "Hello from B", limit.ms) != protocol::taken) {
+    if (send_text(receiver, text, limit.ms) != protocol::taken) {
         throw std::runtime_error("the receiver has not taken the text");
     }
     ipc::print_line("B: the receiver has taken the text");

@@ -22,7 +22,7 @@ constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]";
 constexpr ipc::time_limit default_limit{10'000};
 
 // Returns the receiver's answer.
-    LRESULT send_text(HWND receiver, std::string text, DWORD /* limit_ms */) {
+    LRESULT send_text(HWND receiver, std::string& text, DWORD /* limit_ms */) {
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
     data.cbData = static_cast<DWORD>(text.size() + 1); // in bytes, with the terminating zero
@@ -40,8 +40,9 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (receiver == nullptr) {
         throw std::runtime_error("there is no receiver: start processA");
     }
+    std::string text = "Hello from B";
     ipc::print_line("B: sending");
-    if (send_text(receiver, "Hello from B", limit.ms) != protocol::taken) {
+    if (send_text(receiver, text, limit.ms) != protocol::taken) {
         throw std::runtime_error("the receiver has not taken the text");
     }
     ipc::print_line("B: the receiver has taken the text");
