@@ -14,20 +14,15 @@
 #include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
+#include "inbox.hpp"
 #include "protocol.hpp"
 
 #include <windows.h>
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
 #include <filesystem>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace {
 
@@ -39,38 +34,6 @@ constexpr auto usage =
     "  --limit SECONDS  how long to wait for a text; 0: no limit (default 20)\n"
     "  --name SUFFIX    added to the window's name: several pairs run at once";
 constexpr ipc::time_limit default_limit{20'000};
-constexpr std::size_t max_waiting_bytes = 16 * 1024 * 1024;
-constexpr std::size_t bytes_per_text = 256; // what a text of 0 bytes costs, or more
-
-struct text {
-    std::string sender;
-    std::string bytes;
-};
-
-// What the window procedure and the message loop share; both run on the same thread.
-struct inbox {
-    std::uint64_t most_texts = 1; // 0: any number
-    DWORD limit_ms = 0;
-    std::uint64_t last_ms = 0; // when A took or showed the last text
-    std::uint64_t taken = 0;
-    std::uint64_t refused = 0;
-    std::vector<text> waiting; // taken, and not shown yet
-    std::size_t waiting_bytes = 0;
-    std::unique_ptr<ipc::byte_sink> sink;
-    std::exception_ptr failure; // of the window procedure
-
-    bool has_all() const { return most_texts != 0 && taken >= most_texts; }
-    DWORD remaining_ms() const {
-        if (limit_ms == INFINITE) { // --limit 0: Ctrl+C ends the wait
-            return limit_ms;
-        }
-        const std::uint64_t passed_ms = GetTickCount64() - last_ms;
-        return static_cast<DWORD>(limit_ms - std::min<std::uint64_t>(passed_ms, limit_ms));
-    }
-    bool is_over() const {
-        return has_all() || remaining_ms() == 0 || failure || ipc::ctrl_c_pressed();
-    }
-};
 
 // Not a pointer in GWLP_USERDATA: other programs of the user can change that, with SetWindowLongPtrW.
 inbox& received() {
@@ -98,69 +61,56 @@ std::string program_of(HWND window) {
     return ipc::to_utf8(std::filesystem::path(path).filename().wstring());
 }
 
-void show_texts(inbox& box) {
-    for (const text& next : box.waiting) {
-        ipc::print_line("A: {} bytes; the sender's window belongs to {}", next.bytes.size(),
-                        next.sender);
-        box.sink->write(next.bytes);
-        box.sink->finish();
-        box.last_ms = GetTickCount64();
-    }
-    box.waiting.clear();
-    box.waiting_bytes = 0;
-}
-
-// Returns whether A takes the text. The sender waits for this.
-bool receive_text(HWND sender, const COPYDATASTRUCT* data, inbox& box) {
+// Returns the answer. The sender waits for it.
+LRESULT receive_text(HWND sender, const COPYDATASTRUCT* data, inbox& box) {
     // ANCHOR: receive_text
     if (data == nullptr || data->dwData != protocol::text_identifier) {
-        return false; // it is for another program
+        return protocol::refused; // it is for another program
     }
     if (data->lpData == nullptr || data->cbData == 0 ||
         data->cbData > protocol::max_message_bytes) {
-        return false;
+        return protocol::refused;
     }
     const std::string_view message(static_cast<const char*>(data->lpData), data->cbData);
     if (message.back() != '\0') {
-        return false; // strlen would read beyond the end
+        return protocol::refused; // strlen would read beyond the end
+    }
+    if (box.is_full()) {
+        return protocol::busy; // A's memory has a limit, however fast the senders are
     }
     // A copy: lpData is valid only until the window procedure returns.
-    const std::string bytes(message.substr(0, message.size() - 1));
-    box.waiting.push_back({program_of(sender), bytes});
+    box.waiting.push_back({program_of(sender), std::string(message.substr(0, message.size() - 1))});
     // ANCHOR_END: receive_text
     ++box.taken;
     box.last_ms = GetTickCount64();
-    box.waiting_bytes += bytes.size() + bytes_per_text;
-    if (box.waiting_bytes > max_waiting_bytes) { // the senders are faster than A: let them wait
-        show_texts(box);
-    }
-    return true;
+    return protocol::taken;
 }
 
 // Windows calls this function for each message, sent or posted.
 LRESULT CALLBACK handle_message(HWND window, UINT message, WPARAM wparam, LPARAM lparam) noexcept {
-    inbox& box = received();
-    try {
-        if (message == WM_DESTROY) {
-            PostQuitMessage(0); // ends the message loop
-            return 0;
-        }
-        if (message != WM_COPYDATA) {
-            return DefWindowProcW(window, message, wparam, lparam); // WM_CLOSE: DestroyWindow
-        }
-        if (box.is_over()) { // PeekMessageW does not return while senders are faster than A
-            DestroyWindow(window);
-        } else if (receive_text(reinterpret_cast<HWND>(wparam),
-                                reinterpret_cast<const COPYDATASTRUCT*>(lparam), box)) {
-            return protocol::taken;
-        } else {
-            ++box.refused;
-        }
-    } catch (...) {                             // Windows cannot pass a C++ exception on
-        box.failure = std::current_exception(); // the message loop throws it again
-        DestroyWindow(window);
+    if (message == WM_DESTROY) {
+        PostQuitMessage(0); // ends the message loop
+        return 0;
     }
-    return protocol::refused;
+    if (message != WM_COPYDATA) {
+        return DefWindowProcW(window, message, wparam, lparam); // WM_CLOSE: DestroyWindow
+    }
+    inbox& box = received();
+    LRESULT answer = protocol::refused;
+    try {
+        // ANCHOR: handle_message
+        if (box.is_over()) { // the loop does not notice it while one message follows the other
+            DestroyWindow(window);
+            return protocol::busy;
+        }
+        answer = receive_text(reinterpret_cast<HWND>(wparam),
+                              reinterpret_cast<const COPYDATASTRUCT*>(lparam), box);
+        // ANCHOR_END: handle_message
+    } catch (...) { // such as no memory: Windows cannot pass a C++ exception on
+        answer = protocol::refused;
+    }
+    box.refused += answer == protocol::refused ? 1U : 0U;
+    return answer;
 }
 
 // The caller destroys the window.
@@ -175,16 +125,15 @@ HWND create_window(const std::wstring& name) {
     if (RegisterClassExW(&window_class) == 0) {
         ipc::throw_last_error("RegisterClassExW");
     }
-    const HWND window =
-        CreateWindowExW(0,                      // no extended style
-                        protocol::window_class, // belongs to this process
-                        name.c_str(),           // any number of windows can have this name
-                        0,                      // no style
-                        0, 0, 0, 0,             // no place, no size
-                        HWND_MESSAGE,           // message-only: never visible, gets no broadcasts
-                        nullptr,                // no menu
-                        program,
-                        nullptr); // nothing for WM_CREATE
+    const HWND window = CreateWindowExW(0,                      // no extended style
+                                        protocol::window_class, // belongs to this process
+                                        name.c_str(), // any number of windows can have this name
+                                        0,            // no style
+                                        0, 0, 0, 0,   // no place, no size
+                                        HWND_MESSAGE, // message-only: never visible
+                                        nullptr,      // no menu
+                                        program,
+                                        nullptr); // nothing for WM_CREATE
     if (window == nullptr) {
         ipc::throw_last_error("CreateWindowExW");
     }
@@ -192,7 +141,7 @@ HWND create_window(const std::wstring& name) {
     return window;
 }
 
-void require_single_receiver(const std::wstring& name, HWND own) {
+void require_no_receiver(const std::wstring& name, HWND own = nullptr) {
     HWND found = protocol::find_receiver(name);
     if (found == own) {
         found = protocol::find_receiver(name, own);
@@ -202,7 +151,18 @@ void require_single_receiver(const std::wstring& name, HWND own) {
     }
 }
 
-void receive_texts(inbox& box) {
+void show_texts(inbox& box, ipc::byte_sink& sink) {
+    for (const text& next : box.waiting) {
+        ipc::print_line("A: {} bytes; the sender's window belongs to {}", next.bytes.size(),
+                        next.sender);
+        sink.write(next.bytes);
+        sink.finish();
+        box.last_ms = GetTickCount64();
+    }
+    box.waiting.clear();
+}
+
+void receive_texts(inbox& box, ipc::byte_sink& sink) {
     // ANCHOR: receive_texts
     const HANDLE stop = ipc::ctrl_c_event();
     MSG message{};
@@ -219,13 +179,10 @@ void receive_texts(inbox& box) {
         if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) {
             DispatchMessageW(&message);
         }
-        if (box.failure) {
-            std::rethrow_exception(box.failure);
-        }
-        show_texts(box); // no sender waits for this
+        show_texts(box, sink); // no sender waits for this
     }
     // ANCHOR_END: receive_texts
-    if (box.remaining_ms() == 0 && !box.has_all() && !ipc::ctrl_c_pressed()) {
+    if (box.timed_out && !box.has_all()) {
         throw std::runtime_error("no text came in time: start processB");
     }
 }
@@ -254,17 +211,18 @@ int wmain(int argc, wchar_t* argv[]) try {
                           {L"--name", &suffix}});
     box.limit_ms = limit.ms;
     const auto name = ipc::object_name(protocol::window_name, suffix);
-    box.sink = std::make_unique<ipc::byte_sink>(file, "A: | ");
+    ipc::byte_sink sink(file, "A: | ");
+    require_no_receiver(name); // or B could find the window of a second A first
     const HWND window = create_window(name);
     const ipc::scope_exit destroy([&] { DestroyWindow(window); });
-    require_single_receiver(name, window);
+    require_no_receiver(name, window); // for As that start at the same moment
     if (with_lower) {
         allow_lower_senders(window);
     }
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets an event
     ipc::print_line("A: waiting for texts");
     box.last_ms = GetTickCount64();
-    receive_texts(box);
+    receive_texts(box, sink);
     ipc::print_line("A: texts taken: {}, messages refused: {}", box.taken, box.refused);
     return 0;
 } catch (...) {

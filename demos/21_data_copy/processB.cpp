@@ -33,6 +33,7 @@ constexpr auto usage =
     "  TEXT...          what to send (default: Hello from B)";
 constexpr ipc::time_limit default_limit{20'000};
 constexpr DWORD retry_ms = 20;
+constexpr DWORD busy_retry_ms = 100;
 
 HWND wait_for_receiver(const std::wstring& name, DWORD limit_ms) {
     const std::uint64_t start_ms = GetTickCount64();
@@ -59,7 +60,7 @@ HWND create_own_window() {
     return window;
 }
 
-// Throws what B knows of a text for which it got no answer, or another one than "taken".
+// Throws what B knows of a text that A has not taken. answered: A has refused it, or is busy.
 [[noreturn]] void throw_not_taken(HWND receiver, bool answered, DWORD error) {
     if (!IsWindow(receiver)) {
         throw std::runtime_error("the receiver has ended, with or without the text");
@@ -75,26 +76,42 @@ HWND create_own_window() {
                              ipc::error_text(error));
 }
 
-void send_text(HWND receiver, HWND sender, std::string& text, DWORD limit_ms) {
+// Returns the receiver's answer: taken or busy.
+LRESULT send_text(HWND receiver, HWND sender, std::string& text, DWORD limit_ms) {
     // ANCHOR: send_text
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
     data.cbData = static_cast<DWORD>(text.size() + 1); // in bytes, with the terminating zero
     data.lpData = text.data();
-    DWORD_PTR answer = protocol::refused;
+    DWORD_PTR result = protocol::refused;
     SetLastError(ERROR_SUCCESS); // a time-out need not set it
     const LRESULT sent = SendMessageTimeoutW(
         receiver, WM_COPYDATA,
         reinterpret_cast<WPARAM>(sender), // the sending window: a claim that nobody checks
         reinterpret_cast<LPARAM>(&data),
-        SMTO_ABORTIFHUNG |    // give up at once if the receiver hangs already
-            SMTO_ERRORONEXIT, // and if it ends meanwhile
-        limit_ms,             // then give up; 0 would mean: no limit
-        &answer);
-    if (sent == 0 || static_cast<LRESULT>(answer) != protocol::taken) {
-        throw_not_taken(receiver, sent != 0, GetLastError());
+        SMTO_ABORTIFHUNG |                   // give up at once if the receiver hangs already
+            SMTO_ERRORONEXIT,                // and if it ends meanwhile
+        limit_ms == INFINITE ? 0 : limit_ms, // 0: no limit; INFINITE would be -1 ms
+        &result);
+    const DWORD error = GetLastError();
+    const auto answer = static_cast<LRESULT>(result);
+    if (sent == 0 || (answer != protocol::taken && answer != protocol::busy)) {
+        throw_not_taken(receiver, sent != 0, error);
     }
     // ANCHOR_END: send_text
+    return answer;
+}
+
+// A busy receiver has not taken the text, so a second try cannot double it. After a time-out it could.
+void deliver_text(HWND receiver, HWND sender, std::string& text, DWORD limit_ms) {
+    const std::uint64_t start_ms = GetTickCount64();
+    while (send_text(receiver, sender, text, limit_ms) == protocol::busy) {
+        // INFINITE: --limit 0
+        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+            throw std::runtime_error("the receiver is busy, and has not taken the text");
+        }
+        Sleep(busy_retry_ms); // a pause, or A gets no time to show texts
+    }
 }
 
 std::string read_text(const std::wstring& file) {
@@ -129,12 +146,12 @@ int wmain(int argc, wchar_t* argv[]) try {
     for (const std::wstring& argument : arguments) {
         texts.push_back(ipc::to_utf8(argument));
     }
-    const HWND window = create_own_window();
-    const ipc::scope_exit destroy([&] { DestroyWindow(window); });
     const HWND receiver =
         wait_for_receiver(ipc::object_name(protocol::window_name, suffix), limit.ms);
+    const HWND window = create_own_window();
+    const ipc::scope_exit destroy([&] { DestroyWindow(window); });
     for (std::string& text : texts) {
-        send_text(receiver, window, text, limit.ms);
+        deliver_text(receiver, window, text, limit.ms);
         ipc::print_line("B: the receiver has taken {} bytes", text.size());
     }
     return 0;

@@ -22,6 +22,7 @@ constexpr DWORD max_message_bytes = 1024 * 1024;
 // What the receiver answers. A window that knows nothing of this protocol answers 0.
 constexpr LRESULT refused = 0;
 constexpr LRESULT taken = 1;
+constexpr LRESULT busy = 2; // the receiver has not taken the text: send it again a little later
 
 // Returns the next receiver of this name, or nullptr. FindWindowW would not find a message-only window.
 inline HWND find_receiver(const std::wstring& name, HWND after = nullptr) {

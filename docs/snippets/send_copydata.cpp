@@ -5,6 +5,7 @@
 
 #include <windows.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cwchar>
 #include <string>
@@ -13,8 +14,8 @@
 namespace {
 
 // ANCHOR: send_text
-// Returns a window with this class and this title, or nullptr: first of those that a user may see,
-// then of the message-only ones. Class names and titles are not unique, and any program can choose
+// Returns a window with this class and this title, or nullptr: first a top-level window, then
+// a message-only one. Class names and titles are not unique, and any program can choose
 // yours. Windows of other sessions and desktops, such as those of services, are not found.
 HWND find_window(const std::wstring& class_name, const std::wstring& title) {
     const HWND found = FindWindowW(class_name.c_str(), title.c_str());
@@ -26,7 +27,7 @@ HWND find_window(const std::wstring& class_name, const std::wstring& title) {
 // Sends the text, with its terminating zero, and returns the answer of the window's program. What
 // the answer and the identifier (dwData) mean is that program's choice; a window that does not know
 // WM_COPYDATA answers 0. sender: a window of your own, or nullptr; some programs want one. The limit
-// is at least 1 ms. While the function waits, Windows delivers messages that other programs send
+// is 1 ms to 24 days. While the function waits, Windows delivers messages that other programs send
 // to windows of this thread. Throws std::system_error with one of these codes:
 //   ERROR_TIMEOUT                 no answer within the limit, or the program hangs; it may still
 //                                 get the text, so sending again may double it
@@ -46,8 +47,8 @@ LRESULT send_text(HWND window, ULONG_PTR identifier, std::wstring text, DWORD li
     SetLastError(ERROR_SUCCESS); // a time-out need not set a code
     const LRESULT sent = SendMessageTimeoutW(
         window, WM_COPYDATA, reinterpret_cast<WPARAM>(sender), reinterpret_cast<LPARAM>(&data),
-        SMTO_ABORTIFHUNG | SMTO_ERRORONEXIT, // not only at the limit: if it hangs or ends
-        limit_ms == 0 ? 1 : limit_ms,        // 0 would mean: no limit
+        SMTO_ABORTIFHUNG | SMTO_ERRORONEXIT,     // not only at the limit: if it hangs or ends
+        std::clamp<DWORD>(limit_ms, 1, MAXLONG), // 0: no limit; more than MAXLONG: over at once
         &answer);
     DWORD error = GetLastError();
     if (sent == 0) {
@@ -65,7 +66,7 @@ LRESULT send_text(HWND window, ULONG_PTR identifier, std::wstring text, DWORD li
 bool read_number(const wchar_t* text, unsigned long& number) {
     wchar_t* end = nullptr;
     number = std::wcstoul(text, &end, 10);
-    return end != text && *end == L'\0';
+    return *text >= L'0' && *text <= L'9' && *end == L'\0'; // wcstoul takes "-1", too
 }
 
 } // namespace

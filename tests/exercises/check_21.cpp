@@ -45,6 +45,9 @@ private:
             CreateWindowExW(0, protocol::window_class, name_.c_str(), 0, 0, 0, 0, 0, HWND_MESSAGE,
                             nullptr, window_class.hInstance, nullptr);
         SetEvent(ready_.get());
+        if (created == nullptr) { // the constructor says so, and waits for this thread
+            return;
+        }
         const HANDLE end = end_.get();
         if (procedure_ == nullptr) { // hangs: it looks for no message
             WaitForSingleObject(end, INFINITE);
@@ -124,5 +127,6 @@ const ipc::exercise::checks_of_pair exercises = {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) {
+    ipc::test::start_desktop();
     return ipc::exercise::check_main(argc, argv, exercises);
 }

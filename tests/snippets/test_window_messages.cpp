@@ -23,6 +23,7 @@ namespace {
 
 const std::wstring send_copydata = program_path(L"snippets", L"send_copydata.exe");
 constexpr auto window_class = L"ipc_demos.snippet.receiver";
+const bool has_desktop = (ipc::test::start_desktop(), true);
 constexpr DWORD limit_ms = ipc::test::default_limit_ms;
 
 // A window on a thread of its own, which answers WM_COPYDATA as the test says.
@@ -66,6 +67,9 @@ private:
         SetWindowLongPtrW(window_, GWLP_USERDATA, reinterpret_cast<LONG_PTR>(this));
         thread_id_ = GetCurrentThreadId();
         SetEvent(ready_.get());
+        if (window_ == nullptr) { // the constructor throws, and waits for this thread
+            return;
+        }
         MSG next{};
         while (GetMessageW(&next, nullptr, 0, 0) > 0) {
             DispatchMessageW(&next);
@@ -136,6 +140,17 @@ TEST_CASE("send_copydata does not wait longer than its limit, and 0 is not witho
     SetEvent(end.get());
 }
 
+TEST_CASE(
+    "send_copydata waits for a slow answer, also with more milliseconds than a limit can have") {
+    const receiver window([&](HWND, const COPYDATASTRUCT&) {
+        Sleep(100); // the answer is slow
+        return LRESULT{1};
+    });
+    for (const wchar_t* ms : {L"60000", L"2147483648", L"4294967295"}) {
+        check_answer(run(window.command(L"text", ms)), "1");
+    }
+}
+
 TEST_CASE("send_copydata says so if the window goes away before it answers") {
     const receiver window([](HWND own, const COPYDATASTRUCT&) {
         DestroyWindow(own);
@@ -159,5 +174,6 @@ TEST_CASE("send_copydata says so if there is no such window, and after wrong usa
     CHECK(run({send_copydata}).exit_code == 2);
     CHECK(run({send_copydata, L"x", L"x", L"x", L"text", L"1"}).exit_code == 2);
     CHECK(run({send_copydata, L"x", L"x", L"1", L"text", L"1s"}).exit_code == 2);
+    CHECK(run({send_copydata, L"x", L"x", L"-1", L"text", L"1"}).exit_code == 2);
     CHECK(run({send_copydata, L"x", L"x", L"1", L"text"}).exit_code == 2);
 }

@@ -26,21 +26,18 @@ constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]";
 constexpr ipc::time_limit default_limit{10'000};
 
 // Returns the receiver's answer.
-// SOLUTION: the limit
-LRESULT send_text(HWND receiver, std::string& text, DWORD limit_ms) {
-    // STARTER
-    //~ LRESULT send_text(HWND receiver, std::string& text, DWORD /* limit_ms */) {
-    // END
+LRESULT send_text(HWND receiver, std::string& text, [[maybe_unused]] DWORD limit_ms) {
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
     data.cbData = static_cast<DWORD>(text.size() + 1); // in bytes, with the terminating zero
     data.lpData = text.data();
     // SOLUTION: the return value says whether there is an answer, and answer says which.
     DWORD_PTR answer = protocol::refused;
-    SetLastError(ERROR_SUCCESS); // a time-out need not set it
+    SetLastError(ERROR_SUCCESS);                                  // a time-out need not set it
+    const DWORD timeout_ms = limit_ms == INFINITE ? 0 : limit_ms; // 0: no limit
     const LRESULT sent =
         SendMessageTimeoutW(receiver, WM_COPYDATA, 0, reinterpret_cast<LPARAM>(&data),
-                            SMTO_ABORTIFHUNG | SMTO_ERRORONEXIT, limit_ms, &answer);
+                            SMTO_ABORTIFHUNG | SMTO_ERRORONEXIT, timeout_ms, &answer);
     if (sent == 0) {
         ipc::throw_last_error("SendMessageTimeoutW");
     }

@@ -22,7 +22,7 @@ constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]";
 constexpr ipc::time_limit default_limit{10'000};
 
 // Returns the receiver's answer.
-    LRESULT send_text(HWND receiver, std::string& text, DWORD /* limit_ms */) {
+LRESULT send_text(HWND receiver, std::string& text, [[maybe_unused]] DWORD limit_ms) {
     COPYDATASTRUCT data{};
     data.dwData = protocol::text_identifier;
     data.cbData = static_cast<DWORD>(text.size() + 1); // in bytes, with the terminating zero
