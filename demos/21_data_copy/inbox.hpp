@@ -22,8 +22,8 @@ struct inbox {
     static constexpr std::size_t max_waiting = 16;
 
     std::uint64_t most_texts = 1; // 0: any number
-    DWORD limit_ms = 0;           // INFINITE: --limit 0, Ctrl+C ends the wait
-    std::uint64_t last_ms = 0;    // when A took or showed the last text
+    DWORD limit_ms = 0;
+    std::uint64_t last_ms = 0; // when A took or showed the last text
     bool timed_out = false;
     std::uint64_t taken = 0;
     std::uint64_t refused = 0;
@@ -32,7 +32,7 @@ struct inbox {
     bool is_full() const { return waiting.size() >= max_waiting; }
     bool has_all() const { return most_texts != 0 && taken >= most_texts; }
     DWORD remaining_ms() const {
-        if (limit_ms == INFINITE) {
+        if (limit_ms == INFINITE) { // --limit 0: Ctrl+C ends the wait
             return limit_ms;
         }
         const std::uint64_t passed_ms = GetTickCount64() - last_ms;
