@@ -122,7 +122,9 @@ std::vector<DWORD> job::process_ids() const {
     std::vector<DWORD> ids;
     for (DWORD i = 0; i < list->NumberOfProcessIdsInList; ++i) {
         const auto id = static_cast<DWORD>(list->ProcessIdList[i]);
-        if (!has_ended(id)) {
+        // The first program that has a window starts Wine's desktop, which is no process of this program.
+        const bool is_desktop = is_wine() && file_name_of(id) == "explorer.exe";
+        if (!is_desktop && !has_ended(id)) {
             ids.push_back(id);
         }
     }
@@ -157,6 +159,33 @@ bool job::wait_until_empty(DWORD limit_ms) const {
 
 void job::terminate() const noexcept {
     TerminateJobObject(job_.get(), 1);
+}
+
+void start_desktop() {
+    if (!is_wine()) {
+        return;
+    }
+    for (const DWORD which : {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
+        SetHandleInformation(GetStdHandle(which), HANDLE_FLAG_INHERIT, 0);
+    }
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+    const unique_handle nothing(CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE,
+                                            FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
+                                            OPEN_EXISTING, 0, nullptr));
+    STARTUPINFOW startup{};
+    startup.cb = sizeof startup;
+    startup.dwFlags = STARTF_USESTDHANDLES;
+    startup.hStdInput = startup.hStdOutput = startup.hStdError = nothing.get();
+    std::wstring command = L"rundll32.exe user32.dll,MessageBeep"; // it creates a window
+    PROCESS_INFORMATION started{};
+    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
+                        &startup, &started)) {
+        throw_last_error("CreateProcessW");
+    }
+    const unique_handle thread(started.hThread);
+    const unique_handle process(started.hProcess);
+    WaitForSingleObject(process.get(), default_limit_ms);
+    GetDesktopWindow(); // from here on, this program uses the desktop and keeps it
 }
 
 program::program(const std::vector<std::wstring>& arguments, const start_options& options) {
