@@ -1,0 +1,200 @@
+#pragma once
+
+// The client of server_cases.hpp for servers with a stream socket, whose messages begin with their length:
+// 4 bytes, the highest first. A pair's test program defines connect_socket.
+
+#include "tests/harness/launcher.hpp"
+
+#include <winsock2.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ipc::test {
+
+// Connects to the server with this socket file and sends what the server expects first. On failure returns
+// INVALID_SOCKET, and the error is in WSAGetLastError. Does not wait for a server.
+SOCKET connect_socket(const std::wstring& socket_file);
+
+// For the whole test program.
+struct winsock_library {
+    winsock_library() {
+        WSADATA data{};
+        WSAStartup(MAKEWORD(2, 2), &data);
+    }
+};
+
+inline std::string with_length(std::string_view message) {
+    std::string bytes;
+    for (const int shift : {24, 16, 8, 0}) {
+        bytes += static_cast<char>(message.size() >> shift & 0xff);
+    }
+    return bytes.append(message);
+}
+
+// A client whose calls are steps of the test: it can also do what no honest client does. Each call has
+// a limit, after which error() is ERROR_OPERATION_ABORTED. No call throws.
+class raw_client {
+public:
+    raw_client() = default;
+    explicit raw_client(const std::wstring& socket_file) { try_connect(socket_file); }
+    raw_client(raw_client&& other) noexcept { *this = std::move(other); }
+    raw_client& operator=(raw_client&& other) noexcept {
+        std::swap(socket_, other.socket_);
+        std::swap(error_, other.error_);
+        received_.swap(other.received_);
+        return *this;
+    }
+    raw_client(const raw_client&) = delete;
+    raw_client& operator=(const raw_client&) = delete;
+    ~raw_client() { close(); }
+
+    bool try_connect(const std::wstring& socket_file) {
+        close();
+        socket_ = connect_socket(socket_file);
+        error_ = *this ? ERROR_SUCCESS : static_cast<DWORD>(WSAGetLastError());
+        u_long never_block = TRUE;
+        return *this && ioctlsocket(socket_, FIONBIO, &never_block) == 0;
+    }
+
+    explicit operator bool() const { return socket_ != INVALID_SOCKET; }
+    SOCKET socket() const { return socket_; }
+    DWORD error() const { return error_; } // of the last call
+
+    // The next client waits in a queue of the system while no place is free.
+    static constexpr bool is_queued = true;
+    static bool is_busy() { return false; }
+    static void wait_for_place(const std::wstring& /*socket_file*/) {}
+
+    // The server has closed its end, and has not reset the connection.
+    bool is_ended() const { return error_ == ERROR_GRACEFUL_DISCONNECT; }
+
+    // What the server prints when a client's connection has ended, without the requests answered.
+    static std::vector<std::string> end_lines() {
+        return {"A: a client left; ", "A: a client left in the middle of a message; ",
+                "A: a client reset its connection (WSAECONNRESET, 10054); ",
+                "A: a client reset its connection (WSAECONNABORTED, 10053); "};
+    }
+
+    // What processB prints when its server is gone.
+    static std::vector<std::string> server_gone_lines() {
+        return {"B: the server closed the connection\n",
+                "B: the server reset the connection (WSAECONNRESET, 10054)\n",
+                "B: the server reset the connection (WSAECONNABORTED, 10053)\n"};
+    }
+
+    void close() {
+        if (*this) {
+            closesocket(std::exchange(socket_, INVALID_SOCKET));
+        }
+        received_.clear();
+    }
+
+    // Makes the system reset the connection, in place of the orderly end.
+    void reset() {
+        const linger at_once{1, 0};
+        setsockopt(socket_, SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&at_once),
+                   sizeof at_once);
+        close();
+    }
+
+    // Tells the server that nothing follows.
+    void end_sending() { shutdown(socket_, SD_SEND); }
+
+    bool send(std::string_view message, DWORD limit_ms = default_limit_ms) {
+        return send_bytes(with_length(message), limit_ms);
+    }
+
+    bool send_bytes(std::string_view bytes, DWORD limit_ms = default_limit_ms) {
+        const ULONGLONG end_ms = GetTickCount64() + limit_ms;
+        while (!bytes.empty()) {
+            const int sent = ::send(socket_, bytes.data(), static_cast<int>(bytes.size()), 0);
+            if (sent == SOCKET_ERROR) {
+                if (!wait_after_failure(POLLWRNORM, end_ms)) {
+                    return false;
+                }
+            } else {
+                bytes.remove_prefix(static_cast<std::size_t>(sent));
+            }
+        }
+        error_ = ERROR_SUCCESS;
+        return true;
+    }
+
+    std::optional<std::string> receive(DWORD limit_ms = default_limit_ms) {
+        const ULONGLONG end_ms = GetTickCount64() + limit_ms;
+        while (received_.size() < 4 || received_.size() - 4 < length()) {
+            const int received = recv(socket_, chunk_.data(), static_cast<int>(chunk_.size()), 0);
+            if (received == 0) {
+                error_ = ERROR_GRACEFUL_DISCONNECT;
+                return std::nullopt;
+            }
+            if (received > 0) {
+                received_.append(chunk_.data(), static_cast<std::size_t>(received));
+            } else if (!wait_after_failure(POLLRDNORM, end_ms)) {
+                return std::nullopt;
+            }
+        }
+        error_ = ERROR_SUCCESS;
+        std::string message = received_.substr(4, length());
+        received_.erase(0, 4 + message.size());
+        return message;
+    }
+
+    // Returns the reply to the request, if one comes.
+    std::optional<std::string> ask(std::string_view request) {
+        return send(request) ? receive() : std::nullopt;
+    }
+
+    // Returns whether the server has ended this connection within the limit.
+    bool is_dropped(DWORD limit_ms = default_limit_ms) {
+        return !receive(limit_ms).has_value() &&
+               (is_ended() || error_ == WSAECONNRESET || error_ == WSAECONNABORTED);
+    }
+
+    // Waits until a part of a reply has come. Returns how many bytes of it can be read now.
+    std::size_t wait_for_reply() const {
+        u_long available = 0;
+        while (ioctlsocket(socket_, FIONREAD, &available) == 0 && available <= 4) {
+            SwitchToThread();
+        }
+        return available <= 4 ? 0 : available - 4;
+    }
+
+private:
+    std::size_t length() const {
+        std::size_t length = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            length = length << 8 | static_cast<unsigned char>(received_[i]);
+        }
+        return length;
+    }
+
+    // Returns whether the call that has failed is worth another try.
+    bool wait_after_failure(SHORT events, ULONGLONG end_ms) {
+        error_ = static_cast<DWORD>(WSAGetLastError());
+        if (error_ != WSAEWOULDBLOCK) {
+            return false;
+        }
+        const ULONGLONG now_ms = GetTickCount64();
+        WSAPOLLFD poll{socket_, events, 0};
+        if (WSAPoll(&poll, 1, now_ms < end_ms ? static_cast<int>(end_ms - now_ms) : 0) != 1) {
+            error_ = ERROR_OPERATION_ABORTED;
+            return false;
+        }
+        return true;
+    }
+
+    SOCKET socket_ = INVALID_SOCKET;
+    DWORD error_ = ERROR_SUCCESS;
+    std::string received_;
+    std::vector<char> chunk_ = std::vector<char>(64 * 1024);
+};
+
+} // namespace ipc::test
