@@ -3,13 +3,12 @@
 // The client of server_cases.hpp for servers with a stream socket, whose messages begin with their length:
 // 4 bytes, the highest first. A pair's test program defines connect_socket.
 
+#include "common/unique_handle.hpp"
 #include "tests/harness/launcher.hpp"
 
 #include <winsock2.h>
 
-#include <algorithm>
-#include <array>
-#include <cstdint>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,6 +46,7 @@ public:
     raw_client(raw_client&& other) noexcept { *this = std::move(other); }
     raw_client& operator=(raw_client&& other) noexcept {
         std::swap(socket_, other.socket_);
+        std::swap(event_, other.event_);
         std::swap(error_, other.error_);
         received_.swap(other.received_);
         return *this;
@@ -59,8 +59,7 @@ public:
         close();
         socket_ = connect_socket(socket_file);
         error_ = *this ? ERROR_SUCCESS : static_cast<DWORD>(WSAGetLastError());
-        u_long never_block = TRUE;
-        return *this && ioctlsocket(socket_, FIONBIO, &never_block) == 0;
+        return static_cast<bool>(*this);
     }
 
     explicit operator bool() const { return socket_ != INVALID_SOCKET; }
@@ -114,32 +113,34 @@ public:
     bool send_bytes(std::string_view bytes, DWORD limit_ms = default_limit_ms) {
         const ULONGLONG end_ms = GetTickCount64() + limit_ms;
         while (!bytes.empty()) {
-            const int sent = ::send(socket_, bytes.data(), static_cast<int>(bytes.size()), 0);
-            if (sent == SOCKET_ERROR) {
-                if (!wait_after_failure(POLLWRNORM, end_ms)) {
-                    return false;
-                }
-            } else {
-                bytes.remove_prefix(static_cast<std::size_t>(sent));
+            WSABUF buffer{static_cast<ULONG>(bytes.size()), const_cast<char*>(bytes.data())};
+            WSAOVERLAPPED operation = new_operation();
+            const int started = WSASend(socket_, &buffer, 1, nullptr, 0, &operation, nullptr);
+            const std::optional<DWORD> sent = wait_for(operation, started, end_ms);
+            if (!sent) {
+                return false;
             }
+            bytes.remove_prefix(*sent);
         }
-        error_ = ERROR_SUCCESS;
         return true;
     }
 
     std::optional<std::string> receive(DWORD limit_ms = default_limit_ms) {
         const ULONGLONG end_ms = GetTickCount64() + limit_ms;
         while (received_.size() < 4 || received_.size() - 4 < length()) {
-            const int received = recv(socket_, chunk_.data(), static_cast<int>(chunk_.size()), 0);
-            if (received == 0) {
+            WSABUF buffer{static_cast<ULONG>(chunk_.size()), chunk_.data()};
+            WSAOVERLAPPED operation = new_operation();
+            DWORD flags = 0;
+            const int started = WSARecv(socket_, &buffer, 1, nullptr, &flags, &operation, nullptr);
+            const std::optional<DWORD> bytes = wait_for(operation, started, end_ms);
+            if (!bytes) {
+                return std::nullopt;
+            }
+            if (*bytes == 0) {
                 error_ = ERROR_GRACEFUL_DISCONNECT;
                 return std::nullopt;
             }
-            if (received > 0) {
-                received_.append(chunk_.data(), static_cast<std::size_t>(received));
-            } else if (!wait_after_failure(POLLRDNORM, end_ms)) {
-                return std::nullopt;
-            }
+            received_.append(chunk_.data(), *bytes);
         }
         error_ = ERROR_SUCCESS;
         std::string message = received_.substr(4, length());
@@ -176,22 +177,30 @@ private:
         return length;
     }
 
-    // Returns whether the call that has failed is worth another try.
-    bool wait_after_failure(SHORT events, ULONGLONG end_ms) {
-        error_ = static_cast<DWORD>(WSAGetLastError());
-        if (error_ != WSAEWOULDBLOCK) {
-            return false;
+    WSAOVERLAPPED new_operation() const {
+        WSAOVERLAPPED operation{};
+        operation.hEvent = event_.get();
+        return operation;
+    }
+
+    std::optional<DWORD> wait_for(WSAOVERLAPPED& operation, int started, ULONGLONG end_ms) {
+        error_ = started == 0 ? ERROR_SUCCESS : static_cast<DWORD>(WSAGetLastError());
+        DWORD bytes = 0;
+        if (error_ == ERROR_SUCCESS || error_ == ERROR_IO_PENDING) {
+            const ULONGLONG now_ms = GetTickCount64();
+            const DWORD rest_ms = now_ms < end_ms ? static_cast<DWORD>(end_ms - now_ms) : 0;
+            if (WaitForSingleObject(event_.get(), rest_ms) != WAIT_OBJECT_0) {
+                CancelIoEx(reinterpret_cast<HANDLE>(socket_), &operation);
+            }
+            DWORD flags = 0;
+            const BOOL done = WSAGetOverlappedResult(socket_, &operation, &bytes, TRUE, &flags);
+            error_ = done ? ERROR_SUCCESS : static_cast<DWORD>(WSAGetLastError());
         }
-        const ULONGLONG now_ms = GetTickCount64();
-        WSAPOLLFD poll{socket_, events, 0};
-        if (WSAPoll(&poll, 1, now_ms < end_ms ? static_cast<int>(end_ms - now_ms) : 0) != 1) {
-            error_ = ERROR_OPERATION_ABORTED;
-            return false;
-        }
-        return true;
+        return error_ == ERROR_SUCCESS ? std::optional(bytes) : std::nullopt;
     }
 
     SOCKET socket_ = INVALID_SOCKET;
+    unique_handle event_{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
     DWORD error_ = ERROR_SUCCESS;
     std::string received_;
     std::vector<char> chunk_ = std::vector<char>(64 * 1024);
