@@ -181,7 +181,12 @@ server_address find_server(const std::wstring& path, const deadline& end) {
 
 unique_socket connect_to_server(const server_address& address, const deadline& end) {
     unique_socket server = create_tcp_socket();
-    send_without_delay(server);
+    // ANCHOR: no_delay
+    // Or TCP may keep a part of a message back until the other end has acknowledged what came before.
+    if (!set_option(server.get(), IPPROTO_TCP, TCP_NODELAY, TRUE)) {
+        throw_socket_error("setsockopt");
+    }
+    // ANCHOR_END: no_delay
     u_long never_block = TRUE;
     if (ioctlsocket(server.get(), FIONBIO, &never_block) != 0) {
         throw_socket_error("ioctlsocket");

@@ -68,20 +68,12 @@ inline unique_socket create_tcp_socket() {
     return created;
 }
 
-inline void set_option(const unique_socket& on, int level, int option, int value) {
-    if (setsockopt(on.get(), level, option, reinterpret_cast<const char*>(&value), sizeof value) !=
-        0) {
-        throw_socket_error("setsockopt");
-    }
+// Returns false if it has failed, and the error is in WSAGetLastError.
+template <typename Value>
+bool set_option(SOCKET socket, int level, int option, const Value& value) {
+    return setsockopt(socket, level, option, reinterpret_cast<const char*>(&value), sizeof value) ==
+           0;
 }
-
-// ANCHOR: no_delay
-// TCP may keep a small piece back until the other end has acknowledged the one before, so that few
-// packets are sent. A reply would wait for that.
-inline void send_without_delay(const unique_socket& connection) {
-    set_option(connection, IPPROTO_TCP, TCP_NODELAY, TRUE);
-}
-// ANCHOR_END: no_delay
 
 inline sockaddr_in loopback_address(u_short port) {
     sockaddr_in address{};

@@ -499,6 +499,7 @@ TEST_CASE("When a client is killed, at any moment, the server goes on", "[client
         REQUIRE(b.wait());
         CHECK(ipc::test::is_served(server.pipe));
     }
+    INFO(server.a.output());
     CHECK(server.ended("", 24) == 24);
     server.stop();
 }
