@@ -38,6 +38,8 @@ struct tested_server {
     int held = 0;                     // clients that can be connected at the same time
     std::vector<int> clients_at_once; // that the first case starts; more than held: they wait
     bool all_instances_made = false;  // at the start: then no other program can create one
+    std::wstring reset_limit =
+        L"60"; // --limit of a server whose clients leave without an orderly end
     std::size_t idle_client_bytes = 8 * 1024; // the limit of what a connected client may cost
 };
 
@@ -330,7 +332,7 @@ TEST_CASE("A client that keeps sending and never reads is dropped after the limi
 
 TEST_CASE("A client that leaves while its reply is being written affects no other client",
           "[several]") {
-    running_server server;
+    running_server server({L"--limit", ipc::test::tested.reset_limit});
     raw_client other(server.pipe);
     for (int i = 0; i < 20; ++i) {
         raw_client client(server.pipe);
@@ -489,7 +491,7 @@ TEST_CASE("When a client is killed, at any moment, the server goes on", "[client
             in << content;
         }
     }
-    running_server server;
+    running_server server({L"--limit", ipc::test::tested.reset_limit});
     std::mt19937 random(20);
     for (int i = 0; i < 12; ++i) {
         ipc::test::program b(server.client({L"--in", folder.file(L"in")}));

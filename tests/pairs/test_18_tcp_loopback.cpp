@@ -19,6 +19,7 @@ const ipc::test::tested_server ipc::test::tested = {
     .held = 1024,
     .clients_at_once = {1, 16, 62, 255, 1000},
     .all_instances_made = true,
+    .reset_limit = L"3",
 };
 
 namespace {
