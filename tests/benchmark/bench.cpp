@@ -40,7 +40,7 @@ struct known_server {
     unsigned most_clients; // of those above
     const char* most_clients_text;
     const char* choose_when;
-    ipc::test::transport over = ipc::test::transport::pipe;
+    ipc::test::carrier over = ipc::test::carrier::pipe;
 };
 
 constexpr std::array<known_server, 5> known_servers = {{
@@ -53,7 +53,7 @@ constexpr std::array<known_server, 5> known_servers = {{
     {"09_completion_port", L"\\\\.\\pipe\\ipc_demos.09.requests", 1000, "1,024",
      "there are many clients, and their requests keep several processors busy"},
     {"18_tcp_loopback", L"ipc_demos.18.requests", 1000, "1,024",
-     "its clients know only sockets, or it also runs on other systems", ipc::test::transport::tcp},
+     "its clients know only sockets, or it also runs on other systems", ipc::test::carrier::tcp},
 }};
 
 struct settings {
@@ -121,7 +121,7 @@ ipc::test::server_command command_for(const known_server* server) {
         return {{ipc::test::program_path(L"tests", L"bench.exe"), L"--floor-server", pipe}, pipe};
     }
     std::wstring name = std::wstring(server->pipe) + L"." + suffix;
-    if (server->over == ipc::test::transport::tcp) {
+    if (server->over == ipc::test::carrier::tcp) {
         name = (std::filesystem::temp_directory_path() / name).wstring();
     }
     return {{ipc::test::program_path(ipc::to_utf16(server->folder), L"processA.exe"), L"--name",

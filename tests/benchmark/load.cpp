@@ -15,8 +15,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <stdexcept>
 #include <utility>
@@ -113,18 +111,22 @@ public:
         if (started != 0) {
             throw_error("WSAStartup", static_cast<DWORD>(started));
         }
-        std::ifstream file(std::filesystem::path(socket_file), std::ios::binary);
-        unsigned port = 0;
-        std::array<char, 16> nonce{};
-        file >> port;
-        file.get(); // the end of the line
-        if (!file.read(nonce.data(), static_cast<std::streamsize>(nonce.size()))) {
-            throw std::runtime_error("the server has written no socket file");
+        // Not a stream: it would not let the server delete the file.
+        const unique_handle file(CreateFileW(socket_file.c_str(), GENERIC_READ,
+                                             FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                             nullptr, OPEN_EXISTING, 0, nullptr));
+        std::array<char, 64> content{};
+        DWORD size = 0;
+        if (!file || !ReadFile(file.get(), content.data(), 64, &size, nullptr)) {
+            throw_last_error("CreateFileW or ReadFile (socket file)");
         }
+        const std::string text(content.data(), size); // the port, a line feed and the nonce
+        const std::string nonce = text.substr(text.find('\n') + 1);
+        const auto port = static_cast<u_short>(std::stoul(text));
         socket_ = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED);
         sockaddr_in address{};
         address.sin_family = AF_INET;
-        address.sin_port = htons(static_cast<u_short>(port));
+        address.sin_port = htons(port);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         const BOOL no_delay = TRUE;
         if (connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
@@ -187,7 +189,7 @@ private:
 };
 
 std::unique_ptr<channel> connect(const server_command& server, DWORD limit_ms) {
-    if (server.over == transport::tcp) {
+    if (server.over == carrier::tcp) {
         return std::make_unique<tcp_channel>(server.pipe);
     }
     return std::make_unique<pipe_channel>(server.pipe, limit_ms);

@@ -11,12 +11,12 @@
 
 namespace ipc::test {
 
-enum class transport { pipe, tcp };
+enum class carrier { pipe, tcp };
 
 struct server_command {
     std::vector<std::wstring> arguments; // the server prints a line when clients can connect
     std::wstring pipe; // its name, or with TCP the path of the server's socket file
-    transport over = transport::pipe;
+    carrier over = carrier::pipe;
 };
 
 struct load {

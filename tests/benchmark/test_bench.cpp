@@ -70,7 +70,7 @@ TEST_CASE("The load gives figures of a server that answers") {
          L"\\\\.\\pipe\\ipc_demos.05.requests." + suffix},
         {{program_path(L"18_tcp_loopback", L"processA.exe"), L"--name", suffix},
          (std::filesystem::temp_directory_path() / (L"ipc_demos.18.requests." + suffix)).wstring(),
-         ipc::test::transport::tcp}};
+         ipc::test::carrier::tcp}};
     for (const server_command& server : servers) {
         for (const DWORD bytes : {64UL, 65536UL}) {
             const measurement figures =
