@@ -1,43 +1,46 @@
 // Demo 18, process A: a TCP server for programs of the same user on the same computer.
 //
-// A listens on a port of 127.0.0.1 that the system chooses, and writes the port and a nonce into a file
-// that only its user can read. A few threads serve all clients at a completion port, as in pair 09. Each
-// B is a client: it sends the nonce, then requests, and gets them back in upper case.
+// A listens on a port of 127.0.0.1 that the system chooses, and writes the port and a nonce (a random
+// secret) into a file that only its user can read. A few threads serve all clients at a completion port,
+// as in pair 09. Each B is a client: it sends the nonce, then requests, and gets them back in upper case.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
-#include "common/security.hpp"
 #include "common/server_options.hpp"
 #include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "protocol.hpp"
+#include "socket_file.hpp"
 #include "sockets.hpp"
 
-#include <bcrypt.h>
 #include <mswsock.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <list>
 #include <mutex>
 #include <span>
-#include <stdexcept>
-#include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 namespace {
 
 constexpr int worker_count = 4;
-constexpr std::size_t most_clients = 1024;   // more wait in the queue of the listening socket
+constexpr std::size_t most_clients = 1024;   // more wait in the queue of listen
 constexpr int send_buffer_bytes = 64 * 1024; // of the kernel, for a reply that is not read
-constexpr std::size_t listening_count = 8;   // sockets that wait for a client at the same time
+constexpr DWORD nonce_limit_ms = 5'000;      // for the nonce, whatever --limit allows a client
+// SOMAXCONN_HINT(1024), which MinGW-w64 does not know; SOMAXCONN is about 200 on Windows.
+constexpr int queue_length = -1024;
+constexpr std::size_t listening_count = 8; // sockets that wait for a client at the same time
+constexpr ULONGLONG look_again_ms = 10;    // when an operation could not be cancelled
 constexpr DWORD nonce_error = ERROR_LOGON_FAILURE; // the client does not know the nonce
 
 enum class operation { accept, receive, send };
@@ -52,11 +55,12 @@ struct connection
     std::array<char, 2 * (sizeof(sockaddr_in) + 16)> addresses{}; // AcceptEx puts them there
     operation current = operation::accept;
     bool trusted = false; // it has sent the nonce
-    // Of the wait for a whole request, or of its reply; 0: the socket waits for a client.
-    std::atomic<ULONGLONG> start_ms = 0;
+    // When its request has to be complete, or its reply read: a time of GetTickCount64.
+    std::atomic<ULONGLONG> end_ms = 0;
     protocol::message_reader reader;
     std::size_t sent = 0; // of the reply
     std::uint64_t answered = 0;
+    bool connected = false; // the server's mutex guards it; before, the socket waits for a client
     std::list<connection>::iterator position; // in the server's list
 };
 
@@ -64,7 +68,7 @@ struct server_state {
     ipc::server_options options;
     server_address address;
     unique_socket listener;
-    ipc::unique_handle finished_event; // enough clients were served, or no socket is left
+    ipc::unique_handle finished_event; // enough clients were served
     ipc::unique_handle socket_file;
     ipc::unique_handle port;
     std::vector<std::jthread> workers;
@@ -86,7 +90,7 @@ void associate(server_state& server, const unique_socket& socket) {
 void listen_on_loopback(server_state& server) {
     server.listener = create_tcp_socket();
     // ANCHOR: listen
-    // Or a program of any user could bind the same port, with SO_REUSEADDR, and get our clients.
+    // Nobody else may bind this port. Never SO_REUSEADDR in its place: on Windows that allows it.
     if (!set_option(server.listener.get(), SOL_SOCKET, SO_EXCLUSIVEADDRUSE, TRUE)) {
         throw_socket_error("setsockopt");
     }
@@ -95,7 +99,7 @@ void listen_on_loopback(server_state& server) {
     if (bind(server.listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) {
         throw_socket_error("bind");
     }
-    if (listen(server.listener.get(), SOMAXCONN) != 0) {
+    if (listen(server.listener.get(), queue_length) != 0) {
         throw_socket_error("listen");
     }
     if (getsockname(server.listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
@@ -104,54 +108,6 @@ void listen_on_loopback(server_state& server) {
     server.address.port = ntohs(address.sin_port); // which one it is
     // ANCHOR_END: listen
     associate(server, server.listener);
-}
-
-// The nonce tells the clients of this user from all other programs: TCP itself knows no users.
-void create_nonce(server_state& server) {
-    const NTSTATUS status = BCryptGenRandom(
-        nullptr, reinterpret_cast<unsigned char*>(server.address.nonce.data()),
-        static_cast<ULONG>(server.address.nonce.size()), BCRYPT_USE_SYSTEM_PREFERRED_RNG);
-    if (status < 0) {
-        ipc::throw_error("BCryptGenRandom", static_cast<DWORD>(status));
-    }
-}
-
-ipc::unique_handle open_socket_file(const std::wstring& path) {
-    ipc::user_only_security security;
-    // ANCHOR: socket_file
-    return ipc::unique_handle(CreateFileW(
-        path.c_str(),                 // in the user's folder for temporary files
-        GENERIC_WRITE | DELETE,       // this handle also deletes it
-        FILE_SHARE_READ,              // clients read; nobody writes or deletes it
-        security.get(),               // only this user can open it
-        CREATE_NEW,                   // never a file that somebody else has prepared
-        FILE_FLAG_DELETE_ON_CLOSE |   // it disappears with this process, also after a crash
-            FILE_ATTRIBUTE_TEMPORARY, // it need not reach the disk
-        nullptr));                    // no template
-    // ANCHOR_END: socket_file
-}
-
-// A file that is left from a power failure can be deleted, and that of a running server cannot.
-void create_socket_file(server_state& server) {
-    const std::wstring path = socket_file_path(server.options.suffix);
-    server.socket_file = open_socket_file(path);
-    if (!server.socket_file && GetLastError() == ERROR_FILE_EXISTS && DeleteFileW(path.c_str())) {
-        server.socket_file = open_socket_file(path);
-    }
-    const DWORD error = server.socket_file ? ERROR_SUCCESS : GetLastError();
-    if (error == ERROR_SHARING_VIOLATION || error == ERROR_FILE_EXISTS) {
-        throw std::runtime_error("the name " + ipc::to_utf8(path) + " is taken by another server");
-    }
-    if (error != ERROR_SUCCESS) {
-        ipc::throw_error("CreateFileW (socket file)", error);
-    }
-    std::string content = std::to_string(server.address.port) + "\n";
-    content.append(server.address.nonce.data(), server.address.nonce.size());
-    DWORD written = 0;
-    if (!WriteFile(server.socket_file.get(), content.data(), static_cast<DWORD>(content.size()),
-                   &written, nullptr)) {
-        ipc::throw_last_error("WriteFile (socket file)");
-    }
 }
 
 // With the mutex locked.
@@ -168,6 +124,9 @@ void start_accept(server_state& server) {
                                0, // the call ends with the connection, and does not wait for data
                                address_bytes, address_bytes, &bytes, &client);
     // ANCHOR_END: accept
+    if (!done && WSAGetLastError() == WSAECONNRESET) {
+        return; // that client has left again: accept_more tries the next one
+    }
     if (!done && WSAGetLastError() != ERROR_IO_PENDING) {
         throw_socket_error("AcceptEx");
     }
@@ -175,35 +134,37 @@ void start_accept(server_state& server) {
     ++server.listening;
 }
 
-// With the mutex locked. If a socket cannot be created, the server goes on with fewer, and tries again
-// when a client connects or leaves.
+// With the mutex locked. If a socket cannot be created, the server goes on with fewer and tries again soon.
 void accept_more(server_state& server) try {
     while (server.listening < listening_count && server.connections.size() < most_clients) {
         start_accept(server);
     }
 } catch (...) {
     ipc::report_exception("A: one socket fewer waits for clients");
-    if (server.connections.empty()) {
-        SetEvent(server.finished_event.get());
-    }
 }
 
-// A client has connected: gives its socket the options of an accepted one.
-DWORD accept_client(server_state& server, connection& client) {
+// The limit is for a whole request or reply: it does not start again with each byte.
+void start_limit(const server_state& server, connection& client) {
+    const DWORD idle_ms = server.options.idle_limit.ms;
+    const DWORD limit_ms = client.trusted ? idle_ms : std::min(idle_ms, nonce_limit_ms);
+    client.end_ms = limit_ms == INFINITE /* --limit 0 */ ? ULLONG_MAX : GetTickCount64() + limit_ms;
+}
+
+// A client has connected.
+void accept_client(server_state& server, connection& client) {
     {
         const std::lock_guard lock(server.mutex);
         --server.listening;
-        client.start_ms = GetTickCount64();
+        client.connected = true;
+        start_limit(server, client);
         accept_more(server); // before this client is served, so that the next one can connect
     }
+    // If the client has left already, these calls fail, and the first receive reports why.
+    // Without the first one, shutdown and getpeername do not know that the socket is connected.
     const SOCKET socket = client.socket.get();
-    const SOCKET listener = server.listener.get();
-    if (!set_option(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, listener) ||
-        !set_option(socket, IPPROTO_TCP, TCP_NODELAY, TRUE) ||
-        !set_option(socket, SOL_SOCKET, SO_SNDBUF, send_buffer_bytes)) {
-        return static_cast<DWORD>(WSAGetLastError()); // it may have left already
-    }
-    return ERROR_SUCCESS;
+    set_option(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, server.listener.get());
+    set_option(socket, IPPROTO_TCP, TCP_NODELAY, TRUE);
+    set_option(socket, SOL_SOCKET, SO_SNDBUF, send_buffer_bytes);
 }
 
 // Returns ERROR_IO_PENDING if a packet will come. It comes also if the call has already succeeded, and
@@ -225,9 +186,10 @@ DWORD start_receive(connection& client) {
     return judge_call(result);
 }
 
+// Sends a piece: Windows takes all bytes of one call into kernel memory, however small SO_SNDBUF is.
 DWORD start_send(connection& client) {
     const std::span<char> rest = client.reader.with_length().subspan(client.sent);
-    WSABUF buffer{static_cast<ULONG>(rest.size()), rest.data()};
+    WSABUF buffer{std::min(static_cast<ULONG>(rest.size()), ULONG{send_buffer_bytes}), rest.data()};
     client.current = operation::send;
     const int result =
         WSASend(client.socket.get(), &buffer, 1, nullptr, 0 /* no flags */, &client, nullptr);
@@ -246,7 +208,7 @@ bool is_nonce(const server_state& server, std::span<const char> message) {
 // ANCHOR: message
 // Starts the next operation of a client. Returns what start_receive and start_send return, or why the
 // client is to be disconnected.
-DWORD handle_request(connection& client) {
+DWORD answer_request(const server_state& server, connection& client) {
     if (client.reader.is_longer_than(protocol::max_message_bytes)) {
         return ERROR_MORE_DATA; // before anything is allocated for it
     }
@@ -254,16 +216,14 @@ DWORD handle_request(connection& client) {
         return start_receive(client); // the limit goes on: it is for the whole message
     }
     protocol::make_reply(client.reader.message());
-    client.start_ms = GetTickCount64();
+    start_limit(server, client);
     client.sent = 0;
     return start_send(client);
 }
 // ANCHOR_END: message
 
-DWORD handle_bytes(const server_state& server, connection& client) {
-    if (client.trusted) {
-        return handle_request(client);
-    }
+// The same for a client that has not yet sent the whole nonce.
+DWORD read_nonce(const server_state& server, connection& client) {
     if (client.reader.is_longer_than(protocol::nonce_bytes)) {
         return nonce_error;
     }
@@ -275,21 +235,21 @@ DWORD handle_bytes(const server_state& server, connection& client) {
     }
     client.trusted = true;
     client.reader.remove_message();
-    client.start_ms = GetTickCount64();
-    return handle_request(client); // it may be there already
+    start_limit(server, client);
+    return answer_request(server, client); // a request may have come with the nonce
 }
 
 DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
     if (client.current == operation::accept) {
-        const DWORD error = accept_client(server, client);
-        return error == ERROR_SUCCESS ? handle_bytes(server, client) : error;
+        accept_client(server, client);
+        return read_nonce(server, client);
     }
     if (client.current == operation::receive) {
         if (bytes == 0) { // the client sends nothing more, and all its requests are answered
             return client.reader.is_empty() ? ERROR_GRACEFUL_DISCONNECT : ERROR_HANDLE_EOF;
         }
         client.reader.add(bytes);
-        return handle_bytes(server, client);
+        return client.trusted ? answer_request(server, client) : read_nonce(server, client);
     }
     client.sent += bytes;
     if (client.sent < client.reader.with_length().size()) {
@@ -297,8 +257,8 @@ DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
     }
     ++client.answered;
     client.reader.remove_message();
-    client.start_ms = GetTickCount64();
-    return handle_bytes(server, client); // the next request may be there already
+    start_limit(server, client);
+    return answer_request(server, client); // the next request may be there already
 }
 
 void print_end(DWORD error, std::uint64_t answered) {
@@ -307,9 +267,8 @@ void print_end(DWORD error, std::uint64_t answered) {
                         answered);
     } else if (error == nonce_error) {
         ipc::print_line("A: a client was dropped, it does not know the nonce");
-    } else if (error == WSAECONNRESET || error == WSAECONNABORTED) {
-        ipc::print_line("A: a client reset its connection ({}); requests answered: {}",
-                        error == WSAECONNRESET ? "WSAECONNRESET, 10054" : "WSAECONNABORTED, 10053",
+    } else if (const std::string_view name = reset_name(error); !name.empty()) {
+        ipc::print_line("A: a client reset its connection ({}); requests answered: {}", name,
                         answered);
     } else {
         ipc::print_client_end(error == ERROR_GRACEFUL_DISCONNECT ? ERROR_BROKEN_PIPE : error,
@@ -321,8 +280,8 @@ void print_end(DWORD error, std::uint64_t answered) {
 void remove_client(server_state& server, connection& client) {
     const std::lock_guard lock(server.mutex);
     server.served += client.trusted ? 1 : 0;
-    server.listening -= client.start_ms == 0 ? 1 : 0; // AcceptEx has failed
-    server.connections.erase(client.position);        // closes the socket
+    server.listening -= client.connected ? 0 : 1; // AcceptEx has failed
+    server.connections.erase(client.position);    // closes the socket
     accept_more(server);
     if (server.options.clients != 0 && server.served >= server.options.clients) {
         SetEvent(server.finished_event.get());
@@ -356,7 +315,8 @@ void work(server_state& server) {
             if (error == ERROR_IO_PENDING) {
                 continue; // from here on, the client may belong to another worker
             }
-            print_end(error, client.answered);
+            print_end(error,
+                      client.answered); // before the client can notice that the socket is closed
         } catch (...) {
             ipc::report_exception("A"); // costs this client its connection, and no other one
         }
@@ -364,28 +324,25 @@ void work(server_state& server) {
     }
 }
 
-// The call of a connection that waits for a client is one of the listening socket.
-void cancel(const server_state& server, connection& client) {
-    const SOCKET socket = client.start_ms == 0 ? server.listener.get() : client.socket.get();
-    CancelIoEx(reinterpret_cast<HANDLE>(socket), &client); // its packet comes with an error
+// The call of a connection that waits for a client is one of the listening socket. Returns FALSE if no
+// operation is pending.
+BOOL cancel(const server_state& server, connection& client) {
+    const SOCKET socket = client.connected ? client.socket.get() : server.listener.get();
+    return CancelIoEx(reinterpret_cast<HANDLE>(socket), &client); // its packet comes with an error
 }
 
 // Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
-DWORD cancel_overdue(server_state& server) {
-    const DWORD limit_ms = server.options.idle_limit.ms;
-    if (limit_ms == INFINITE) { // --limit 0
-        return INFINITE;        // finished_event or Ctrl+C ends the wait
-    }
+DWORD check_clients(server_state& server) {
     const std::lock_guard lock(server.mutex); // or a worker could delete a connection meanwhile
+    accept_more(server);                      // if it has failed
     const ULONGLONG now_ms = GetTickCount64();
-    ULONGLONG wait_ms = limit_ms;
+    ULONGLONG wait_ms = std::min(server.options.idle_limit.ms, nonce_limit_ms);
     for (connection& client : server.connections) {
-        const ULONGLONG start_ms = client.start_ms;
-        const ULONGLONG end_ms = start_ms + limit_ms;
-        if (start_ms != 0 && end_ms <= now_ms) {
-            cancel(server, client);
-        } else if (start_ms != 0) {
+        const ULONGLONG end_ms = client.end_ms;
+        if (client.connected && end_ms > now_ms) {
             wait_ms = std::min(wait_ms, end_ms - now_ms);
+        } else if (client.connected && !cancel(server, client)) {
+            wait_ms = std::min(wait_ms, look_again_ms); // a worker starts its next operation now
         }
     }
     return static_cast<DWORD>(wait_ms);
@@ -395,7 +352,7 @@ void wait_for_end(server_state& server) {
     const HANDLE events[] = {server.finished_event.get(), ipc::ctrl_c_event()};
     DWORD waited = WAIT_TIMEOUT;
     while (waited == WAIT_TIMEOUT) {
-        waited = WaitForMultipleObjects(2, events, FALSE /* any */, cancel_overdue(server));
+        waited = WaitForMultipleObjects(2, events, FALSE /* any */, check_clients(server));
     }
     if (waited == WAIT_FAILED) {
         ipc::throw_last_error("WaitForMultipleObjects");
@@ -412,8 +369,9 @@ void start(server_state& server) {
         ipc::throw_last_error("CreateIoCompletionPort");
     }
     listen_on_loopback(server);
-    create_nonce(server);
-    create_socket_file(server);
+    server.address.nonce = create_nonce();
+    server.socket_file =
+        create_socket_file(socket_file_path(server.options.suffix), server.address);
     const std::lock_guard lock(server.mutex);
     start_accept(server);
     accept_more(server);
@@ -453,9 +411,6 @@ int wmain(int argc, wchar_t* argv[]) try {
         start(server);
         ipc::print_line("A: {} threads wait for clients on 127.0.0.1", worker_count);
         wait_for_end(server);
-    }
-    if (server.connections.empty()) {
-        throw std::runtime_error("no socket is left");
     }
     ipc::print_line("A: the end; clients served: {}", server.served);
     return 0;

@@ -1,17 +1,12 @@
 #pragma once
 
-// What A and B both need of Winsock, and the socket file, through which a client finds the server.
+// What A and B both need of Winsock.
 
 #include "common/error.hpp"
-#include "common/security.hpp"
-#include "common/unique_handle.hpp"
-#include "protocol.hpp"
 
 #include <winsock2.h>
 
-#include <array>
-#include <stdexcept>
-#include <string>
+#include <string_view>
 #include <utility>
 
 // Functions of Winsock leave their error for WSAGetLastError.
@@ -37,7 +32,7 @@ public:
 // Owns a socket. CloseHandle would not do: Winsock keeps data of its own for each socket.
 class unique_socket {
 public:
-    explicit unique_socket(SOCKET socket = INVALID_SOCKET) noexcept : socket_(socket) {}
+    explicit unique_socket(SOCKET handle = INVALID_SOCKET) noexcept : socket_(handle) {}
     unique_socket(unique_socket&& other) noexcept
         : socket_(std::exchange(other.socket_, INVALID_SOCKET)) {}
     unique_socket(const unique_socket&) = delete;
@@ -70,8 +65,8 @@ inline unique_socket create_tcp_socket() {
 
 // Returns false if it has failed, and the error is in WSAGetLastError.
 template <typename Value>
-bool set_option(SOCKET socket, int level, int option, const Value& value) {
-    return setsockopt(socket, level, option, reinterpret_cast<const char*>(&value), sizeof value) ==
+bool set_option(SOCKET handle, int level, int option, const Value& value) {
+    return setsockopt(handle, level, option, reinterpret_cast<const char*>(&value), sizeof value) ==
            0;
 }
 
@@ -83,19 +78,9 @@ inline sockaddr_in loopback_address(u_short port) {
     return address;
 }
 
-struct server_address {
-    u_short port = 0;
-    std::array<char, protocol::nonce_bytes> nonce{};
-};
-
-inline std::wstring socket_file_path(const std::wstring& suffix) {
-    std::array<wchar_t, MAX_PATH + 1> folder{}; // of this user, and it ends with a backslash
-    const DWORD length = GetTempPathW(static_cast<DWORD>(folder.size()), folder.data());
-    if (length == 0) {
-        ipc::throw_last_error("GetTempPathW");
-    }
-    if (length > MAX_PATH) {
-        throw std::runtime_error("the path of the folder for temporary files is too long");
-    }
-    return folder.data() + ipc::object_name(protocol::socket_file_name, suffix);
+// Returns nothing if the error is no reset by the other end.
+inline std::string_view reset_name(DWORD error) {
+    return error == WSAECONNRESET     ? "WSAECONNRESET, 10054"
+           : error == WSAECONNABORTED ? "WSAECONNABORTED, 10053"
+                                      : "";
 }

@@ -168,8 +168,10 @@ public:
 
     // Waits until a part of a reply has come. Returns how many bytes of it can be read now.
     std::size_t wait_for_reply() const {
+        const ULONGLONG end_ms = GetTickCount64() + default_limit_ms;
         u_long available = 0;
-        while (ioctlsocket(socket_, FIONREAD, &available) == 0 && available <= 4) {
+        while (ioctlsocket(socket_, FIONREAD, &available) == 0 && available <= 4 &&
+               GetTickCount64() < end_ms) {
             SwitchToThread();
         }
         return available <= 4 ? 0 : available - 4;
@@ -177,11 +179,11 @@ public:
 
 private:
     std::size_t length() const {
-        std::size_t length = 0;
+        std::size_t value = 0;
         for (std::size_t i = 0; i < 4; ++i) {
-            length = length << 8 | static_cast<unsigned char>(received_[i]);
+            value = value << 8 | static_cast<unsigned char>(received_[i]);
         }
-        return length;
+        return value;
     }
 
     WSAOVERLAPPED new_operation() const {

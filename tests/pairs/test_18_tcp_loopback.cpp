@@ -4,7 +4,10 @@
 
 #include <aclapi.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -52,24 +55,53 @@ server_address read_address(const std::wstring& socket_file) {
     return {static_cast<u_short>(std::stoi(text)), text.substr(line_end + 1)};
 }
 
-// Connects and sends nothing.
-SOCKET connect_to_port(u_short port) {
-    const SOCKET socket = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
-                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+sockaddr_in loopback_address(u_short port) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const BOOL no_delay = TRUE;
-    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, reinterpret_cast<const char*>(&no_delay),
-               sizeof no_delay);
-    if (connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return address;
+}
+
+SOCKET create_tcp_socket() {
+    return WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
+                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+}
+
+// Connects and sends nothing. Tries again while Windows has no port left, as it keeps those of closed
+// connections for minutes.
+SOCKET connect_to_port(u_short port) {
+    const sockaddr_in address = loopback_address(port);
+    const ULONGLONG end_ms = GetTickCount64() + ipc::test::default_limit_ms;
+    for (;;) {
+        const SOCKET client = create_tcp_socket();
+        const BOOL no_delay = TRUE;
+        setsockopt(client, IPPROTO_TCP, TCP_NODELAY, reinterpret_cast<const char*>(&no_delay),
+                   sizeof no_delay);
+        if (connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+            return client;
+        }
         const int error = WSAGetLastError();
-        closesocket(socket);
-        WSASetLastError(error);
-        return INVALID_SOCKET;
+        closesocket(client);
+        if ((error != WSAEADDRINUSE && error != WSAENOBUFS) || GetTickCount64() > end_ms) {
+            WSASetLastError(error);
+            return INVALID_SOCKET;
+        }
+        Sleep(100);
     }
-    return socket;
+}
+
+// Binds a port that the system chooses. Returns it.
+u_short bind_to_loopback(SOCKET server) {
+    sockaddr_in address = loopback_address(0);
+    int size = sizeof address;
+    REQUIRE(bind(server, reinterpret_cast<sockaddr*>(&address), size) == 0);
+    REQUIRE(getsockname(server, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    return ntohs(address.sin_port);
+}
+
+void write_socket_file(const std::wstring& path, const std::string& content) {
+    std::ofstream(std::filesystem::path(path), std::ios::binary) << content;
 }
 
 } // namespace
@@ -80,12 +112,12 @@ SOCKET ipc::test::connect_socket(const std::wstring& socket_file) {
         WSASetLastError(WSAECONNREFUSED);
         return INVALID_SOCKET;
     }
-    const SOCKET socket = connect_to_port(address.port);
+    const SOCKET client = connect_to_port(address.port);
     const std::string first = with_length(address.nonce);
-    if (socket != INVALID_SOCKET) {
-        ::send(socket, first.data(), static_cast<int>(first.size()), 0);
+    if (client != INVALID_SOCKET) {
+        ::send(client, first.data(), static_cast<int>(first.size()), 0);
     }
-    return socket;
+    return client;
 }
 
 namespace {
@@ -113,16 +145,9 @@ public:
     using handler = std::function<void(raw_client& client)>;
 
     explicit fake_server(handler serve) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        int size = sizeof address;
-        REQUIRE(bind(listener_, reinterpret_cast<sockaddr*>(&address), size) == 0);
+        const u_short port = bind_to_loopback(listener_);
         REQUIRE(listen(listener_, 1) == 0);
-        REQUIRE(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-        std::ofstream(std::filesystem::path(file_), std::ios::binary)
-            << ntohs(address.sin_port) << '\n'
-            << std::string(16, 'n');
+        write_socket_file(file_, std::to_string(port) + '\n' + std::string(16, 'n'));
         thread_ = std::jthread([this, serve = std::move(serve)] {
             raw_client client;
             client.adopt(accept(listener_, nullptr, nullptr));
@@ -151,8 +176,7 @@ public:
 private:
     const std::wstring suffix_ = ipc::test::unique_suffix();
     const std::wstring file_ = ipc::test::tested.pipe + L"." + suffix_;
-    SOCKET listener_ = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
-                                  WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    SOCKET listener_ = create_tcp_socket();
     std::jthread thread_;
 };
 
@@ -167,7 +191,7 @@ TEST_CASE("A request that comes byte by byte is one request") {
     CHECK(client.receive() == "ONE BYTE AT A TIME");
 }
 
-TEST_CASE("Requests that come in one piece, with the nonce, are so many requests") {
+TEST_CASE("Three requests that come in one piece with the nonce are three requests") {
     running_server server;
     raw_client client = stranger(server);
     std::string bytes = nonce_of(server);
@@ -284,6 +308,13 @@ TEST_CASE("Clients that reset at once, before they are accepted too, do no harm"
     CHECK(ipc::test::is_served(server.pipe));
     server.stop();
     CHECK_THAT(server.a.output(), EndsWith("A: the end; clients served: 1\n"));
+    std::vector<std::string> known = raw_client::end_lines();
+    known.emplace_back("A: 4 threads wait for clients on 127.0.0.1");
+    known.emplace_back("A: the end; clients served: ");
+    for (const std::string& line : ipc::test::lines_of(server.a.output())) {
+        INFO(line);
+        CHECK(std::ranges::any_of(known, [&](const auto& text) { return line.starts_with(text); }));
+    }
 }
 
 // The nonce
@@ -317,6 +348,14 @@ TEST_CASE("A stranger that connects and says nothing is dropped, and does not co
     REQUIRE(server.a.wait());
 }
 
+TEST_CASE("Without a limit for clients, there is still one for the nonce") {
+    running_server server({L"--limit", L"0"});
+    raw_client silent = stranger(server);
+    CHECK(silent.is_dropped());
+    CHECK(server.a.wait_for_output("A: a client was dropped, idle for too long; "));
+    CHECK(ipc::test::is_served(server.pipe));
+}
+
 TEST_CASE("Each server has a nonce and a file of its own") {
     running_server first;
     running_server second;
@@ -324,7 +363,6 @@ TEST_CASE("Each server has a nonce and a file of its own") {
     const server_address two = read_address(second.pipe);
     CHECK(one.nonce.size() == 16);
     CHECK(one.nonce != two.nonce);
-    CHECK(one.port != two.port);
 }
 
 TEST_CASE("Only the user can open the socket file, and nobody can replace it") {
@@ -334,6 +372,13 @@ TEST_CASE("Only the user can open the socket file, and nobody can replace it") {
     REQUIRE(GetNamedSecurityInfoW(server.pipe.c_str(), SE_FILE_OBJECT, DACL_SECURITY_INFORMATION,
                                   nullptr, nullptr, &list, nullptr, &descriptor) == ERROR_SUCCESS);
     REQUIRE(list != nullptr);
+    ipc::unique_handle token;
+    REQUIRE(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, token.put()));
+    alignas(TOKEN_USER) std::array<std::byte, sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE> user{};
+    DWORD bytes = 0;
+    REQUIRE(GetTokenInformation(token.get(), TokenUser, user.data(),
+                                static_cast<DWORD>(user.size()), &bytes));
+    int entries_of_user = 0;
     for (DWORD i = 0; i < list->AceCount; ++i) {
         void* entry = nullptr;
         REQUIRE(GetAce(list, i, &entry));
@@ -343,10 +388,16 @@ TEST_CASE("Only the user can open the socket file, and nobody can replace it") {
               WinNetworkSid, WinBuiltinGuestsSid}) {
             CHECK_FALSE(IsWellKnownSid(sid, others));
         }
+        entries_of_user += EqualSid(sid, reinterpret_cast<TOKEN_USER*>(user.data())->User.Sid);
     }
+    CHECK(entries_of_user == 1);
     CHECK((list->AceCount == 1 || ipc::test::is_wine())); // Wine adds one for the system
     LocalFree(descriptor);
     CHECK_FALSE(DeleteFileW(server.pipe.c_str()));
+    const std::wstring other = server.pipe + L".other";
+    write_socket_file(other, "1\n0123456789abcdef");
+    CHECK_FALSE(MoveFileExW(other.c_str(), server.pipe.c_str(), MOVEFILE_REPLACE_EXISTING));
+    DeleteFileW(other.c_str());
     CHECK(ipc::test::is_served(server.pipe));
 }
 
@@ -367,21 +418,36 @@ TEST_CASE("The socket file disappears with the server, also when it is killed") 
 TEST_CASE("A file that a power failure has left behind is replaced") {
     const std::wstring suffix = ipc::test::unique_suffix();
     const std::wstring path = ipc::test::tested.pipe + L"." + suffix;
-    std::ofstream(std::filesystem::path(path), std::ios::binary) << "1\n0123456789abcdef";
+    write_socket_file(path, "1\n0123456789abcdef");
     running_server server({}, suffix);
     CHECK(ipc::test::is_served(server.pipe));
 }
 
+TEST_CASE("A server can start while clients still read the file of the one before") {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    std::atomic<bool> stop = false;
+    std::jthread reader([&] {
+        while (!stop) {
+            read_address(ipc::test::tested.pipe + L"." + suffix);
+        }
+    });
+    for (int i = 0; i < 10; ++i) {
+        running_server server({}, suffix);
+        CHECK(ipc::test::is_served(server.pipe));
+        server.stop();
+    }
+    stop = true;
+}
+
+// A server with SO_REUSEADDR would share it, on Windows. Without any option it would not: since Windows
+// Server 2003, SO_EXCLUSIVEADDRUSE and no option give the same results for one address.
 TEST_CASE("No other program can bind the server's port") {
     running_server server;
-    const SOCKET thief = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, 0);
+    const SOCKET thief = create_tcp_socket();
     const BOOL reuse = TRUE;
     setsockopt(thief, SOL_SOCKET, SO_REUSEADDR, reinterpret_cast<const char*>(&reuse),
                sizeof reuse);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(read_address(server.pipe).port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const sockaddr_in address = loopback_address(read_address(server.pipe).port);
     CHECK(bind(thief, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0);
     closesocket(thief);
 }
@@ -422,14 +488,26 @@ TEST_CASE("B says how to start the server if there is none") {
     CHECK_THAT(b.error_output(), EndsWith(": start processA first\n"));
 }
 
-TEST_CASE("B refuses a socket file that is none") {
+TEST_CASE("B notices at once that nobody listens on the port") {
+    const std::wstring suffix = ipc::test::unique_suffix();
+    const std::wstring path = ipc::test::tested.pipe + L"." + suffix;
+    const SOCKET not_listening = create_tcp_socket(); // so that no other program gets the port
+    write_socket_file(path, std::to_string(bind_to_loopback(not_listening)) + "\n0123456789abcdef");
+    ipc::test::program b({ipc::test::program_path(L"18_tcp_loopback", L"processB.exe"), L"--name",
+                          suffix, L"--limit", L"0"});
+    check_failed(b, "B: connect failed: WSAECONNREFUSED (10061)");
+    closesocket(not_listening);
+    DeleteFileW(path.c_str());
+}
+
+TEST_CASE("B refuses an invalid socket file") {
     const std::wstring suffix = ipc::test::unique_suffix();
     const std::wstring path = ipc::test::tested.pipe + L"." + suffix;
     for (const std::string content :
          {"x", "\n0123456789abcdef", "0\n0123456789abcdef", "65536\n0123456789abcdef",
           "99\n0123456789abcde", "99\n0123456789abcdefg", "-1\n0123456789abcdef"}) {
         INFO(content);
-        std::ofstream(std::filesystem::path(path), std::ios::binary) << content;
+        write_socket_file(path, content);
         ipc::test::program b(
             {ipc::test::program_path(L"18_tcp_loopback", L"processB.exe"), L"--name", suffix});
         check_failed(b, "B: the socket file does not hold a port, a line break and a nonce\n");
