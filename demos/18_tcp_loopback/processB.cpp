@@ -1,7 +1,7 @@
 // Demo 18, process B: a client that sends requests and prints the replies.
 //
 // B reads the port and the nonce of process A from the socket file, connects, and sends the nonce and
-// its requests: its arguments, or the lines of a file. A socket that never blocks and select give each
+// its requests: its arguments, or the lines of a file. A socket that never blocks and WSAPoll give each
 // step a limit. At the end B closes its half of the connection and waits until A has closed the other.
 //
 // Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX] [REQUEST...]
@@ -14,7 +14,6 @@
 #include "socket_file.hpp"
 #include "sockets.hpp"
 
-#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstddef>
@@ -34,8 +33,6 @@ constexpr auto usage =
     "  --limit SECONDS  how long each wait for the server may last (default: 10; 0: no limit)\n"
     "  --name SUFFIX    appended to the socket file's name, as with processA";
 constexpr ipc::time_limit default_limit{10'000};
-constexpr ULONGLONG most_ms =
-    1'000'000'000; // of one wait: the longest --limit, and it fits into a long
 
 // When a limit is over: a time of GetTickCount64. One end serves all calls of a step, so that a server that
 // sends a byte now and then does not make the limit start again.
@@ -51,27 +48,46 @@ ULONGLONG end_of(ipc::time_limit limit) {
     ipc::throw_error(call, error);
 }
 
-// ANCHOR: wait
-enum class step { connect, send, receive };
-
-// Returns when it is worth calling the function of this step again.
-void wait_until_ready(const unique_socket& server, step next, ULONGLONG end_ms) {
-    fd_set ready{1, {server.get()}};
-    fd_set failed = ready;
+// In milliseconds; -1: no limit, as WSAPoll takes it.
+int rest_ms(ULONGLONG end_ms) {
     const ULONGLONG now_ms = GetTickCount64();
-    const auto rest_ms =
-        static_cast<long>(end_ms > now_ms ? std::min(end_ms - now_ms, most_ms) : 0);
-    timeval rest{rest_ms / 1000, rest_ms % 1000 * 1000};
-    const int count = select(0,                                         // not used by Windows
-                             next == step::receive ? &ready : nullptr,  // can be read
-                             next == step::receive ? nullptr : &ready,  // can be written
-                             next == step::connect ? &failed : nullptr, // cannot be connected
-                             end_ms == ULLONG_MAX ? nullptr : &rest);
-    if (count == SOCKET_ERROR) {
-        throw_socket_error("select");
+    return end_ms == ULLONG_MAX ? -1 : static_cast<int>(end_ms > now_ms ? end_ms - now_ms : 0);
+}
+
+void check_ready(const char* call, int ready) {
+    if (ready == SOCKET_ERROR) {
+        throw_socket_error(call);
     }
-    if (count == 0) {
+    if (ready == 0) {
         throw std::runtime_error("the server did not answer in time");
+    }
+}
+
+// Returns when it is worth calling send or recv again.
+void wait_until_ready(const unique_socket& server, SHORT events, ULONGLONG end_ms) {
+    WSAPOLLFD poll{server.get(), events, 0};
+    const int ready = WSAPoll(&poll, 1, rest_ms(end_ms));
+    check_ready("WSAPoll", ready);
+}
+
+// ANCHOR: wait
+// WSAPoll would do for a connect that succeeds. One that fails, it reports only since Windows 10 version 2004.
+void wait_until_connected(const unique_socket& server, ULONGLONG end_ms) {
+    fd_set connected{1, {server.get()}};
+    fd_set failed{1, {server.get()}};
+    const int rest = rest_ms(end_ms);
+    timeval limit{rest / 1000, rest % 1000 * 1000};
+    const int ready = select(0 /* not used */, nullptr, &connected, &failed,
+                             rest < 0 ? nullptr /* no limit */ : &limit);
+    check_ready("select", ready);
+    int error = 0;
+    int size = sizeof error;
+    if (getsockopt(server.get(), SOL_SOCKET, SO_ERROR, reinterpret_cast<char*>(&error), &size) !=
+        0) {
+        throw_socket_error("getsockopt");
+    }
+    if (error != 0) {
+        throw_failure("connect", error);
     }
 }
 // ANCHOR_END: wait
@@ -86,7 +102,7 @@ void send_all(const unique_socket& server, std::string_view bytes, ULONGLONG end
         if (WSAGetLastError() != WSAEWOULDBLOCK) {
             throw_failure("send", WSAGetLastError());
         }
-        wait_until_ready(server, step::send, end_ms);
+        wait_until_ready(server, POLLWRNORM, end_ms);
     }
 }
 
@@ -100,7 +116,7 @@ int receive_some(const unique_socket& server, std::span<char> space, ULONGLONG e
         if (WSAGetLastError() != WSAEWOULDBLOCK) {
             throw_failure("recv", WSAGetLastError());
         }
-        wait_until_ready(server, step::receive, end_ms);
+        wait_until_ready(server, POLLRDNORM, end_ms);
     }
 }
 
@@ -143,16 +159,7 @@ unique_socket connect_to_server(const server_address& address, ULONGLONG end_ms)
         WSAGetLastError() != WSAEWOULDBLOCK) {
         throw_socket_error("connect");
     }
-    wait_until_ready(server, step::connect, end_ms);
-    int error = 0;
-    int size = sizeof error;
-    if (getsockopt(server.get(), SOL_SOCKET, SO_ERROR, reinterpret_cast<char*>(&error), &size) !=
-        0) {
-        throw_socket_error("getsockopt");
-    }
-    if (error != 0) {
-        throw_failure("connect", error);
-    }
+    wait_until_connected(server, end_ms);
     send_all(server, protocol::with_length({address.nonce.data(), address.nonce.size()}), end_ms);
     return server;
 }

@@ -69,24 +69,21 @@ inline ipc::unique_handle create_new_file(const std::wstring& path) {
 // Returns the handle that keeps the file. A file that is left from a power failure is replaced.
 inline ipc::unique_handle create_socket_file(const std::wstring& path,
                                              const server_address& address) {
-    constexpr DWORD busy_limit_ms = 1000; // for clients that still read a deleted file
-    const ULONGLONG end_ms = GetTickCount64() + busy_limit_ms;
+    constexpr int most_tries = 100;
     ipc::unique_handle file = create_new_file(path);
-    while (!file) {
+    for (int tries = 1; !file; ++tries) {
         const DWORD error = GetLastError();
         if (error == ERROR_FILE_EXISTS && !DeleteFileW(path.c_str())) {
-            const DWORD delete_error = GetLastError();
-            if (delete_error == ERROR_SHARING_VIOLATION) {
+            if (GetLastError() == ERROR_SHARING_VIOLATION) {
                 throw std::runtime_error("the name " + ipc::to_utf8(path) +
                                          " is taken by another server");
             }
-            ipc::throw_error("DeleteFileW (socket file)", delete_error);
+            ipc::throw_last_error("DeleteFileW (socket file)");
         }
-        if (error != ERROR_FILE_EXISTS &&
-            (error != ERROR_ACCESS_DENIED || GetTickCount64() > end_ms)) {
+        if ((error != ERROR_FILE_EXISTS && error != ERROR_ACCESS_DENIED) || tries == most_tries) {
             ipc::throw_error("CreateFileW (socket file)", error);
         }
-        Sleep(1); // no object tells when the last client has closed the deleted file
+        Sleep(10); // no object tells when the last client has closed a file that is being deleted
         file = create_new_file(path);
     }
     std::string content = std::to_string(address.port) + "\n";
@@ -125,24 +122,24 @@ inline server_address find_server(const std::wstring& path, ULONGLONG end_ms) {
             path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
             nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr));
         const DWORD error = file ? ERROR_SUCCESS : GetLastError();
-        const bool no_file = error == ERROR_FILE_NOT_FOUND;
-        const bool busy = error == ERROR_ACCESS_DENIED ||   // it is being deleted
-                          error == ERROR_SHARING_VIOLATION; // a virus scanner looks at it
         const bool too_late = GetTickCount64() >= end_ms;
-        if (file) {
-            std::array<char, 64> content{}; // more than a correct file has
-            DWORD size = 0;
-            if (!ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size,
-                          nullptr)) {
-                ipc::throw_last_error("ReadFile (socket file)");
-            }
-            if (size != 0 || too_late) { // 0: the server is about to write it
-                return parse_socket_file({content.data(), size});
-            }
-        } else if (no_file && too_late) {
+        std::array<char, 64> content{}; // more than a correct file has
+        DWORD size = 0;
+        if (file && !ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size,
+                              nullptr)) {
+            ipc::throw_last_error("ReadFile (socket file)");
+        }
+        if (size != 0 || (file && too_late)) { // 0: the server is about to write it
+            return parse_socket_file({content.data(), size});
+        }
+        if (error == ERROR_FILE_NOT_FOUND && too_late) {
             throw std::runtime_error("no server has made the socket file " + ipc::to_utf8(path) +
                                      ": start processA first");
-        } else if (!no_file && (!busy || too_late)) {
+        }
+        const bool may_change = file || error == ERROR_FILE_NOT_FOUND ||
+                                error == ERROR_ACCESS_DENIED ||   // it is being deleted
+                                error == ERROR_SHARING_VIOLATION; // a virus scanner looks at it
+        if (!may_change || too_late) {
             ipc::throw_error("CreateFileW (socket file)", error);
         }
         Sleep(look_again_ms); // no object tells when a server has written it
