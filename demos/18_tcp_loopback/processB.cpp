@@ -151,7 +151,7 @@ unique_socket connect_to_server(const server_address& address, ULONGLONG end_ms)
     }
     // ANCHOR_END: no_delay
     u_long never_block = TRUE; // so that no call lasts longer than the limit
-    if (ioctlsocket(server.get(), FIONBIO, &never_block) != 0) {
+    if (ioctlsocket(server.get(), static_cast<long>(FIONBIO), &never_block) != 0) {
         throw_socket_error("ioctlsocket");
     }
     const sockaddr_in target = loopback_address(address.port);
