@@ -118,12 +118,10 @@ void start_accept(server_state& server) {
     client.position = created.begin();
     associate(server, client.socket);
     DWORD bytes = 0;
-    // ANCHOR: accept
     constexpr DWORD address_bytes = sizeof(sockaddr_in) + 16; // as AcceptEx asks for
     const BOOL done = AcceptEx(server.listener.get(), client.socket.get(), client.addresses.data(),
                                0, // the call ends with the connection, and does not wait for data
                                address_bytes, address_bytes, &bytes, &client);
-    // ANCHOR_END: accept
     if (!done && WSAGetLastError() == WSAECONNRESET) {
         return; // that client has left again: accept_more tries the next one
     }
@@ -179,10 +177,8 @@ DWORD start_receive(connection& client) {
     WSABUF buffer{static_cast<ULONG>(space.size()), space.data()};
     DWORD flags = 0;
     client.current = operation::receive;
-    // ANCHOR: receive
     const int result = WSARecv(client.socket.get(), &buffer, 1, // one buffer
                                nullptr, &flags, &client, nullptr /* no routine */);
-    // ANCHOR_END: receive
     return judge_call(result);
 }
 
@@ -288,7 +284,6 @@ void remove_client(server_state& server, connection& client) {
     }
 }
 
-// ANCHOR: work
 void work(server_state& server) {
     for (;;) {
         DWORD bytes = 0;
@@ -307,7 +302,6 @@ void work(server_state& server) {
             !WSAGetOverlappedResult(client.socket.get(), overlapped, &bytes, FALSE, &flags)) {
             error = static_cast<DWORD>(WSAGetLastError()); // GetLastError has no codes of Winsock
         }
-        // ANCHOR_END: work
         try {
             if (error == ERROR_SUCCESS) {
                 error = handle_completion(server, client, bytes);

@@ -42,7 +42,6 @@ inline std::string with_length(std::string_view message) {
     return bytes.append(message);
 }
 
-// ANCHOR: reader
 // Collects bytes as they arrive and finds the messages in them. One receive can bring a part of a
 // message, or several messages.
 class message_reader {
@@ -72,7 +71,6 @@ public:
     bool is_complete() const {
         return unread().size() >= length_bytes && unread().size() - length_bytes >= length();
     }
-    // ANCHOR_END: reader
 
     bool is_empty() const { return unread().empty(); }
 
