@@ -2,8 +2,8 @@
 
 #include "common/error.hpp"
 #include "common/security.hpp"
-#include "common/unique_handle.hpp"
 #include "demos/18_tcp_loopback/protocol.hpp"
+#include "demos/18_tcp_loopback/socket_file.hpp"
 #include "demos/18_tcp_loopback/sockets.hpp"
 #include "tests/exercises/check.hpp"
 
@@ -249,31 +249,17 @@ public:
     tried_server(trial& attempt, const std::wstring& limit_s) : attempt_(attempt) {
         a_ = &attempt.start_learner({L"--name", suffix_, L"--limit", limit_s});
         attempt.expect_output(*a_, "A: waiting for clients");
-        const ipc::unique_handle file(
-            CreateFileW(socket_file_path(suffix_).c_str(), GENERIC_READ,
-                        FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-                        OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr));
-        std::array<char, 64> content{};
-        DWORD size = 0;
-        if (file) {
-            ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size,
-                     nullptr);
-        }
-        const std::string text(content.data(), size);
-        const std::size_t line_end = text.find('\n');
-        attempt.expect(line_end != std::string::npos && text.size() == line_end + 17,
-                       "the socket file holds a port, a line break and a nonce", "it does not");
-        port_ = static_cast<u_short>(std::stoul(text));
-        nonce_ = text.substr(line_end + 1);
+        address_ = find_server(socket_file_path(suffix_), GetTickCount64() + attempt.limit_ms());
     }
 
-    program& a() { return *a_; }
-    std::string nonce() const { return with_length(nonce_); }
+    std::string nonce() const {
+        return with_length({address_.nonce.data(), address_.nonce.size()});
+    }
 
     // Connects, and sends nothing. From now on, the server's next client is this one.
     socket_end connect_client() {
         unique_socket client = create_tcp_socket();
-        const sockaddr_in target = loopback_address(port_);
+        const sockaddr_in target = loopback_address(address_.port);
         if (connect(client.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
             attempt_.expect(false, "a client can connect to A", attempt_.state_of(*a_));
         }
@@ -298,8 +284,7 @@ private:
     trial& attempt_;
     std::wstring suffix_ = ipc::test::unique_suffix();
     program* a_ = nullptr;
-    u_short port_ = 0;
-    std::string nonce_;
+    server_address address_;
 };
 
 void serve_pair(trial& attempt) {

@@ -9,22 +9,16 @@
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of the pair's processB
 
 #include "common/error.hpp"
-#include "common/security.hpp"
 #include "common/server_options.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "protocol.hpp"
+#include "socket_file.hpp"
 #include "sockets.hpp"
 
-#include <bcrypt.h>
-
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
-#include <string_view>
-#include <utility>
 
 namespace {
 
@@ -116,10 +110,19 @@ DWORD send_all(connection& client, std::span<const char> rest) {
     return ERROR_SUCCESS;
 }
 
+// Takes the same time for each wrong nonce.
+bool is_nonce(std::span<const char> message, const server_address& address) {
+    int difference = message.size() == address.nonce.size() ? 0 : 1;
+    for (std::size_t i = 0; i < message.size() && i < address.nonce.size(); ++i) {
+        difference |= message[i] ^ address.nonce[i];
+    }
+    return difference == 0;
+}
+
 // Returns why the connection ends.
 DWORD serve(connection& client, const server_address& address) {
     DWORD error = receive_message(client);
-    if (error == ERROR_SUCCESS && !std::ranges::equal(client.reader.message(), address.nonce)) {
+    if (error == ERROR_SUCCESS && !is_nonce(client.reader.message(), address)) {
         return ERROR_LOGON_FAILURE;
     }
     while (error == ERROR_SUCCESS) {
@@ -134,7 +137,7 @@ DWORD serve(connection& client, const server_address& address) {
     return error;
 }
 
-unique_socket listen_on_loopback(server_address& server) {
+unique_socket listen_on_loopback(u_short& port) {
     unique_socket listener = create_tcp_socket();
     sockaddr_in address = loopback_address(0);
     int size = sizeof address;
@@ -144,30 +147,8 @@ unique_socket listen_on_loopback(server_address& server) {
         getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
         throw_socket_error("setsockopt, bind, listen or getsockname");
     }
-    server.port = ntohs(address.sin_port);
+    port = ntohs(address.sin_port);
     return listener;
-}
-
-// The file holds the port in decimal digits, a line break and the nonce. It disappears with the handle.
-ipc::unique_handle create_socket_file(server_address& server, const std::wstring& suffix) {
-    const NTSTATUS status =
-        BCryptGenRandom(nullptr, reinterpret_cast<unsigned char*>(server.nonce.data()),
-                        static_cast<ULONG>(server.nonce.size()), BCRYPT_USE_SYSTEM_PREFERRED_RNG);
-    if (status < 0) {
-        ipc::throw_error("BCryptGenRandom", static_cast<DWORD>(status));
-    }
-    ipc::user_only_security security;
-    ipc::unique_handle file(CreateFileW(
-        socket_file_path(suffix).c_str(), GENERIC_WRITE | DELETE, FILE_SHARE_READ, security.get(),
-        CREATE_NEW, FILE_FLAG_DELETE_ON_CLOSE | FILE_ATTRIBUTE_TEMPORARY, nullptr));
-    std::string content = std::to_string(server.port) + "\n";
-    content.append(server.nonce.data(), server.nonce.size());
-    DWORD written = 0;
-    if (!file || !WriteFile(file.get(), content.data(), static_cast<DWORD>(content.size()),
-                            &written, nullptr)) {
-        ipc::throw_last_error("CreateFileW or WriteFile (socket file)");
-    }
-    return file;
 }
 
 } // namespace
@@ -176,8 +157,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::server_options options = ipc::parse_server_options(argc, argv);
     const winsock library;
     server_address address;
-    const unique_socket listener = listen_on_loopback(address);
-    const ipc::unique_handle socket_file = create_socket_file(address, options.suffix);
+    const unique_socket listener = listen_on_loopback(address.port);
+    address.nonce = create_nonce();
+    const ipc::unique_handle socket_file =
+        create_socket_file(socket_file_path(options.suffix), address);
     ipc::print_line("A: waiting for clients");
     for (std::uint64_t served = 0; options.clients == 0 || served < options.clients; ++served) {
         connection client;

@@ -7,11 +7,10 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
-#include "common/unique_handle.hpp"
 #include "protocol.hpp"
+#include "socket_file.hpp"
 #include "sockets.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -23,30 +22,7 @@
 namespace {
 
 constexpr auto usage = "processB [--name SUFFIX] REQUEST...";
-
-// The file holds the port in decimal digits, a line break and the nonce.
-server_address read_socket_file(const std::wstring& path) {
-    const ipc::unique_handle file(CreateFileW(
-        path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-        OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr));
-    if (!file) {
-        ipc::throw_last_error("CreateFileW (socket file)"); // start processA first
-    }
-    std::array<char, 64> content{};
-    DWORD size = 0;
-    if (!ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size, nullptr)) {
-        ipc::throw_last_error("ReadFile (socket file)");
-    }
-    server_address address;
-    const std::string text(content.data(), size);
-    const std::size_t line_end = text.find('\n');
-    if (line_end == std::string::npos || text.size() - line_end - 1 != address.nonce.size()) {
-        throw std::runtime_error("the socket file is wrong");
-    }
-    address.port = static_cast<u_short>(std::stoul(text));
-    std::ranges::copy(text.substr(line_end + 1), address.nonce.begin());
-    return address;
-}
+constexpr DWORD start_limit_ms = 10'000; // for the server
 
 unique_socket connect_to_server(u_short port) {
     unique_socket server = create_tcp_socket();
@@ -100,7 +76,8 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::vector<std::wstring> requests;
     ipc::parse_arguments(argc, argv, usage, {{L"--name", &suffix}}, &requests);
     const winsock library;
-    const server_address address = read_socket_file(socket_file_path(suffix));
+    const server_address address =
+        find_server(socket_file_path(suffix), GetTickCount64() + start_limit_ms);
     const unique_socket server = connect_to_server(address.port);
     std::string bytes = protocol::with_length({address.nonce.data(), address.nonce.size()});
     for (const std::wstring& request : requests) {
