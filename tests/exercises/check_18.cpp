@@ -36,7 +36,7 @@ public:
     socket_end(unique_socket connected, DWORD limit_ms)
         : socket_(std::move(connected)), limit_ms_(limit_ms) {
         u_long never_block = TRUE;
-        ioctlsocket(socket_.get(), FIONBIO, &never_block);
+        ioctlsocket(socket_.get(), static_cast<long>(FIONBIO), &never_block);
         set_option(socket_.get(), IPPROTO_TCP, TCP_NODELAY, TRUE);
     }
 

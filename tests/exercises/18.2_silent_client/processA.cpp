@@ -168,7 +168,8 @@ int wmain(int argc, wchar_t* argv[]) try {
         client.socket =
             unique_socket(accept(listener.get(), nullptr, nullptr)); // a client, or Ctrl+C
         u_long never_block = TRUE;
-        if (!client.socket || ioctlsocket(client.socket.get(), FIONBIO, &never_block) != 0) {
+        if (!client.socket ||
+            ioctlsocket(client.socket.get(), static_cast<long>(FIONBIO), &never_block) != 0) {
             throw_socket_error("accept or ioctlsocket");
         }
         const DWORD error = serve(client, address);
