@@ -1,0 +1,158 @@
+#pragma once
+
+// A clipboard for tests, so that they neither change the user's nor meet the programs that watch it: each window
+// station has one, and a test can have a station. Tests with this header have the CTest property RESOURCE_LOCK
+// clipboard: an ordinary user gets one station, and all tests share it.
+
+#include "tests/harness/launcher.hpp"
+
+#include <windows.h>
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ipc::test {
+
+// As long as this object lives, its thread is on a desktop of the station, and start() starts programs there.
+// Throws std::runtime_error if the system gives no station.
+// https://learn.microsoft.com/windows/win32/winstation/window-stations
+class own_clipboard {
+public:
+    own_clipboard() {
+        // Without a name: only administrators may choose one. Windows names it after the log-on session.
+        station_ = CreateWindowStationW(nullptr, 0, MAXIMUM_ALLOWED, nullptr);
+        if (station_ == nullptr || !SetProcessWindowStation(station_)) {
+            throw std::runtime_error("no window station: " + std::to_string(GetLastError()));
+        }
+        // CreateDesktopW makes it in the station of this process.
+        desktop_ = CreateDesktopW(L"ipc_demos", nullptr, nullptr, 0, MAXIMUM_ALLOWED, nullptr);
+        if (desktop_ == nullptr || !SetThreadDesktop(desktop_)) {
+            const DWORD error = GetLastError();
+            leave();
+            throw std::runtime_error("no desktop: " + std::to_string(error));
+        }
+        empty();
+    }
+    ~own_clipboard() {
+        empty();
+        leave();
+    }
+    own_clipboard(const own_clipboard&) = delete;
+    own_clipboard& operator=(const own_clipboard&) = delete;
+
+    // The options for a program that has to use this clipboard.
+    start_options here(start_options options = {}) const {
+        std::array<wchar_t, 256> name{};
+        DWORD needed = 0;
+        if (!GetUserObjectInformationW(station_, UOI_NAME, name.data(), sizeof name, &needed)) {
+            throw std::runtime_error("a station without a name");
+        }
+        options.desktop = std::wstring(name.data()) + L"\\ipc_demos";
+        return options;
+    }
+
+private:
+    static void empty() {
+        if (OpenClipboard(nullptr)) {
+            EmptyClipboard();
+            CloseClipboard();
+        }
+    }
+    void leave() noexcept {
+        SetProcessWindowStation(former_station_);
+        SetThreadDesktop(former_desktop_);
+        if (desktop_ != nullptr) {
+            CloseDesktop(desktop_);
+        }
+        CloseWindowStation(station_);
+    }
+
+    HWINSTA former_station_ = GetProcessWindowStation();
+    HDESK former_desktop_ = GetThreadDesktop(GetCurrentThreadId());
+    HWINSTA station_ = nullptr;
+    HDESK desktop_ = nullptr;
+};
+
+// A message-only window of the test, which does nothing.
+class plain_window {
+public:
+    explicit plain_window(const wchar_t* title = L"", const wchar_t* class_name = L"STATIC")
+        : window_(CreateWindowExW(0, class_name, title, 0, 0, 0, 0, 0, HWND_MESSAGE, nullptr,
+                                  nullptr, nullptr)) {
+        if (window_ == nullptr) {
+            throw std::runtime_error("no window: " + std::to_string(GetLastError()));
+        }
+    }
+    ~plain_window() { DestroyWindow(window_); }
+    plain_window(const plain_window&) = delete;
+    plain_window& operator=(const plain_window&) = delete;
+    HWND get() const { return window_; }
+
+private:
+    HWND window_;
+};
+
+// The open clipboard. The constructor waits until nobody else has it open.
+class open_clipboard {
+public:
+    explicit open_clipboard(HWND window = nullptr) {
+        for (DWORD tries = 0; !OpenClipboard(window); ++tries) {
+            if (tries == default_limit_ms / 10) {
+                throw std::runtime_error("OpenClipboard: " + std::to_string(GetLastError()));
+            }
+            Sleep(10);
+        }
+    }
+    ~open_clipboard() { CloseClipboard(); }
+    open_clipboard(const open_clipboard&) = delete;
+    open_clipboard& operator=(const open_clipboard&) = delete;
+};
+
+using clipboard_format = std::pair<UINT, std::vector<std::byte>>;
+
+template <typename Content> std::vector<std::byte> bytes_of(const Content& content) {
+    const auto bytes = std::as_bytes(std::span(content));
+    return {bytes.begin(), bytes.end()};
+}
+
+// Puts one more format on the open clipboard.
+inline bool put_format(UINT format, const std::vector<std::byte>& content) {
+    const HGLOBAL memory = GlobalAlloc(GMEM_MOVEABLE, content.size());
+    void* bytes = GlobalLock(memory);
+    std::memcpy(bytes, content.data(), content.size());
+    GlobalUnlock(memory);
+    return SetClipboardData(format, memory) != nullptr;
+}
+
+// Replaces the content of the clipboard, for a window of this thread.
+inline void replace_content(HWND window, const std::vector<clipboard_format>& formats) {
+    const open_clipboard open(window);
+    EmptyClipboard();
+    for (const auto& [format, content] : formats) {
+        if (!put_format(format, content)) {
+            throw std::runtime_error("SetClipboardData: " + std::to_string(GetLastError()));
+        }
+    }
+}
+
+// Returns a format of the clipboard, or nothing.
+inline std::vector<std::byte> read_format(UINT format) {
+    const open_clipboard open;
+    const HANDLE memory = GetClipboardData(format);
+    const auto* bytes =
+        memory == nullptr ? nullptr : static_cast<const std::byte*>(GlobalLock(memory));
+    if (bytes == nullptr) {
+        return {};
+    }
+    std::vector<std::byte> content(bytes, bytes + GlobalSize(memory));
+    GlobalUnlock(memory);
+    return content;
+}
+
+} // namespace ipc::test

@@ -1,0 +1,665 @@
+#include "common/security.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+#include "demos/22_clipboard/protocol.hpp"
+#include "tests/harness/checks.hpp"
+#include "tests/harness/launcher.hpp"
+#include "tests/harness/own_clipboard.hpp"
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include <windows.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::EndsWith;
+using Catch::Matchers::StartsWith;
+using ipc::test::bytes_of;
+using ipc::test::check_failed;
+using ipc::test::check_succeeded;
+using ipc::test::clipboard_format;
+using ipc::test::open_clipboard;
+using ipc::test::plain_window;
+using ipc::test::program;
+using ipc::test::program_path;
+using ipc::test::read_format;
+using ipc::test::run;
+
+namespace {
+
+const std::wstring process_a = program_path(L"22_clipboard", L"processA.exe");
+const std::wstring process_b = program_path(L"22_clipboard", L"processB.exe");
+
+using arguments = std::vector<std::wstring>;
+
+constexpr auto a_is_ready = "A: listens to the clipboard\n";
+constexpr auto b_has_put = "B: the clipboard has a text, an order, and two promises\n";
+constexpr auto restored = "B: the clipboard has its former content again";
+constexpr auto not_ours = "B: another program has changed the clipboard; it stays as it is";
+constexpr auto receipt = "A: the receipt, which B left: 9.50 euros";
+
+// A clipboard for this test case and the programs that it starts.
+class pair_of {
+public:
+    pair_of() {
+        try {
+            clipboard_ = std::make_shared<ipc::test::own_clipboard>();
+        } catch (const std::runtime_error& error) {
+            SKIP("this user gets no clipboard for tests: " << error.what());
+        }
+    }
+
+    std::unique_ptr<program> start(const std::wstring& path, const arguments& more = {}) const {
+        arguments command = {path, L"--name", name};
+        command.insert(command.end(), more.begin(), more.end());
+        return std::make_unique<program>(command, clipboard_->here());
+    }
+    std::unique_ptr<program> start_a(const arguments& more = {}) const {
+        std::unique_ptr<program> a = start(process_a, more);
+        REQUIRE(a->wait_for_output(a_is_ready));
+        return a;
+    }
+    std::unique_ptr<program> start_b(const arguments& more = {}) const {
+        return start(process_b, more);
+    }
+
+    // Returns a pair with another name at the same clipboard.
+    pair_of another() const {
+        pair_of other = *this;
+        other.name = ipc::test::unique_suffix();
+        return other;
+    }
+
+    std::wstring name = ipc::test::unique_suffix();
+
+private:
+    std::shared_ptr<ipc::test::own_clipboard> clipboard_;
+};
+
+UINT registered(const wchar_t* name) {
+    return RegisterClipboardFormatW(name);
+}
+
+std::vector<std::byte> text_bytes(const std::wstring& text) {
+    return bytes_of(std::wstring(text + L'\0'));
+}
+
+// Replaces the content. It has no owner afterwards, as if its program had ended.
+void replace(const std::vector<clipboard_format>& formats) {
+    const plain_window window;
+    ipc::test::replace_content(window.get(), formats);
+}
+
+// An order for an A with this suffix, in B's formats, with any header.
+std::vector<std::byte> order_bytes(const std::wstring& suffix, std::uint32_t version,
+                                   std::uint32_t suffix_bytes) {
+    const protocol::order header{version, 3, 4, suffix_bytes};
+    std::vector<std::byte> bytes(sizeof header + suffix.size() * sizeof(wchar_t));
+    std::memcpy(bytes.data(), &header, sizeof header);
+    std::memcpy(bytes.data() + sizeof header, suffix.data(), bytes.size() - sizeof header);
+    return bytes;
+}
+clipboard_format order_for(const std::wstring& suffix) {
+    const auto bytes = static_cast<std::uint32_t>(suffix.size() * sizeof(wchar_t));
+    return {registered(protocol::order_format), order_bytes(suffix, protocol::version, bytes)};
+}
+clipboard_format amount(const wchar_t* format, std::uint32_t cents) {
+    const std::vector<std::uint32_t> values = {protocol::version, cents};
+    return {registered(format), bytes_of(values)};
+}
+
+// Plays B for A: a window that owns the clipboard, and answers as long as wait_for serves it.
+class fake_b {
+public:
+    explicit fake_b(const std::vector<clipboard_format>& formats) {
+        ipc::test::replace_content(window_.get(), formats);
+    }
+    // Serves the window until the program has ended.
+    static void wait_for(const program& ended) {
+        const HANDLE process = ended.process();
+        for (;;) {
+            const DWORD result = MsgWaitForMultipleObjectsEx(
+                1, &process, ipc::test::default_limit_ms, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
+            if (result != WAIT_OBJECT_0 + 1) {
+                REQUIRE(result == WAIT_OBJECT_0);
+                return;
+            }
+            MSG message{};
+            while (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) {
+                DispatchMessageW(&message);
+            }
+        }
+    }
+    HWND window() const { return window_.get(); }
+
+private:
+    plain_window window_;
+};
+
+std::size_t formats_now() {
+    return static_cast<std::size_t>(CountClipboardFormats());
+}
+
+// Whether the content of a format starts with these bytes: its memory may be larger.
+bool has_content(UINT format, const std::vector<std::byte>& expected) {
+    const std::vector<std::byte> there = read_format(format);
+    return there.size() >= expected.size() &&
+           std::equal(expected.begin(), expected.end(), there.begin());
+}
+
+const std::vector<std::byte> user_text = text_bytes(L"what the user has copied");
+
+void put_user_text() {
+    replace({{CF_UNICODETEXT, user_text}});
+}
+
+void check_user_text() {
+    CHECK(has_content(CF_UNICODETEXT, user_text));
+    CHECK_FALSE(IsClipboardFormatAvailable(registered(protocol::order_format)));
+}
+
+} // namespace
+
+TEST_CASE(
+    "A reads all formats, also those that B renders later, and B gives the former content back") {
+    const pair_of pair;
+    put_user_text();
+    const auto a = pair.start_a();
+    const auto b = pair.start_b();
+    check_succeeded(*a, std::string(a_is_ready) +
+                            "A: a text: 2 coffees and 1 cake, please\n"
+                            "A: an order: coffees: 2, cakes: 1\n"
+                            "A: the invoice, which B renders now: 9.50 euros\n" +
+                            receipt);
+    check_succeeded(*b, std::string(b_has_put) +
+                            "B: renders the invoice\n"
+                            "B: closes its window, and so renders what is left\n"
+                            "B: renders the receipt\n" +
+                            restored);
+    check_user_text();
+}
+
+TEST_CASE("B may be started before A") {
+    const pair_of pair;
+    const auto b = pair.start_b();
+    CHECK_FALSE(b->wait(300));
+    const auto a = pair.start_a();
+    check_succeeded(*a, receipt);
+    check_succeeded(*b, restored);
+}
+
+TEST_CASE("B puts the order first, a text, and the format that keeps it out of the history") {
+    const pair_of pair;
+    const auto a = pair.start_a();
+    const ipc::test::suspended stopped(*a);
+    const auto b = pair.start_b();
+    REQUIRE(b->wait_for_output(b_has_put));
+    {
+        const open_clipboard open;
+        CHECK(EnumClipboardFormats(0) == registered(protocol::order_format));
+    }
+    CHECK(IsClipboardFormatAvailable(registered(protocol::no_history_format)));
+    CHECK(IsClipboardFormatAvailable(registered(protocol::receipt_format)));
+    CHECK(has_content(CF_UNICODETEXT, text_bytes(L"2 coffees and 1 cake, please")));
+    CHECK(has_content(CF_TEXT, bytes_of(std::string("2 coffees and 1 cake, please\0", 29))));
+    CHECK(has_content(order_for(pair.name).first,
+                      order_bytes(pair.name, protocol::version,
+                                  static_cast<std::uint32_t>(pair.name.size() * 2))) ==
+          false); // 3 coffees and 4 cakes are the test's
+    CHECK(b->output().find("renders") == std::string::npos);
+}
+
+TEST_CASE("B gives back what was there, byte for byte: nothing, many formats, 64 MiB") {
+    const pair_of pair;
+    std::vector<clipboard_format> many;
+    for (int i = 0; i < 30; ++i) {
+        const std::wstring format = L"ipc_demos.22.test." + std::to_wstring(i);
+        many.emplace_back(
+            registered(format.c_str()),
+            std::vector<std::byte>(static_cast<std::size_t>(i + 1) * 997, std::byte(i)));
+    }
+    many.emplace_back(CF_UNICODETEXT, text_bytes(L"Gr\u00FC\u00DFe"));
+    many.emplace_back(CF_LOCALE, bytes_of(std::vector<std::uint32_t>{0x407}));
+    const std::vector<std::vector<clipboard_format>> contents = {
+        {},
+        many,
+        {{registered(L"ipc_demos.22.test"),
+          std::vector<std::byte>(64 * 1024 * 1024, std::byte(7))}},
+    };
+    for (const auto& content : contents) {
+        INFO("formats: " << content.size());
+        replace(content);
+        const std::size_t count = formats_now();
+        const auto a = pair.start_a();
+        const auto b = pair.start_b();
+        check_succeeded(*b, restored);
+        check_succeeded(*a, receipt);
+        CHECK(formats_now() == count);
+        for (const auto& [format, bytes] : content) {
+            CHECK(has_content(format, bytes));
+        }
+    }
+}
+
+TEST_CASE("B names what it cannot give back, and gives the rest back") {
+    const pair_of pair;
+    const fake_b user({{CF_UNICODETEXT, user_text}});
+    {
+        const open_clipboard open(user.window());
+        SetClipboardData(CF_OWNERDISPLAY, nullptr);
+        SetClipboardData(registered(L"ipc_demos.22.test"), nullptr); // promised, never rendered
+        SetClipboardData(CF_PRIVATEFIRST, nullptr);
+    }
+    const auto a = pair.start_a();
+    const auto b = pair.start_b();
+    fake_b::wait_for(*b);
+    check_succeeded(*b, "B: given back, except for what cannot be copied: "
+                        "CF_OWNERDISPLAY, ipc_demos.22.test, format 512");
+    check_succeeded(*a, receipt);
+    check_user_text();
+}
+
+TEST_CASE("B touches nothing if the owner of the clipboard does not answer") {
+    const pair_of pair;
+    const fake_b user({{CF_UNICODETEXT, user_text}}); // this test, which serves no window now
+    const auto a = pair.start_a();
+    const auto b = pair.start_b({L"--limit", L"1"});
+    check_failed(*b, "B: the owner of the clipboard does not answer: test_22_clipboard.exe");
+    CHECK(b->output().empty());
+    check_user_text();
+}
+
+TEST_CASE("B changes nothing and says so if nobody listens") {
+    const pair_of pair;
+    put_user_text();
+    const DWORD number = GetClipboardSequenceNumber();
+    const auto b = pair.start_b({L"--limit", L"1"});
+    check_failed(*b, "B: nobody listens to the clipboard: start processA");
+    CHECK(b->output().empty());
+    CHECK(GetClipboardSequenceNumber() == number);
+}
+
+TEST_CASE("A says so if no order comes") {
+    const pair_of pair;
+    const auto a = pair.start_a({L"--limit", L"1"});
+    check_failed(*a, "A: nobody has put an order on the clipboard: start processB");
+}
+
+TEST_CASE("Whoever keeps the clipboard open is named, and the content stays") {
+    const pair_of pair;
+    put_user_text();
+    const auto a = pair.start_a();
+    const plain_window window;
+    for (const HWND holder : {window.get(), HWND{nullptr}}) {
+        const open_clipboard open(holder);
+        const auto b = pair.start_b({L"--limit", L"1"});
+        check_failed(*b, holder == nullptr
+                             ? "B: the clipboard is in use by a program without a window"
+                             : "B: the clipboard is in use by test_22_clipboard.exe");
+        CHECK(b->output().empty());
+    }
+    check_user_text();
+    replace({order_for(pair.name)});
+    {
+        const open_clipboard open(window.get());
+        const auto late = pair.start(process_a, {L"--limit", L"1"});
+        check_failed(*late, "A: the clipboard is in use by test_22_clipboard.exe");
+    }
+}
+
+TEST_CASE("A and B go on when the clipboard is closed again") {
+    const pair_of pair;
+    put_user_text();
+    std::unique_ptr<program> a;
+    std::unique_ptr<program> b;
+    {
+        const open_clipboard open;
+        a = pair.start_a();
+        b = pair.start_b();
+        CHECK_FALSE(b->wait(500));
+    }
+    check_succeeded(*a, receipt);
+    check_succeeded(*b, restored);
+    check_user_text();
+}
+
+TEST_CASE("A leaves other content alone, and takes the right order afterwards") {
+    const pair_of pair;
+    const auto a = pair.start_a();
+    const UINT order = registered(protocol::order_format);
+    const auto bytes = static_cast<std::uint32_t>(pair.name.size() * sizeof(wchar_t));
+    const std::vector<std::vector<std::byte>> wrong = {
+        std::vector<std::byte>(1),
+        std::vector<std::byte>(sizeof(protocol::order) - 1),
+        order_bytes(pair.name, protocol::version + 1, bytes),
+        order_bytes(pair.name, 0, bytes),
+        order_bytes(pair.name, protocol::version, 0xFFFFFFFF),
+        order_bytes(pair.name, protocol::version, 0x80000000),
+        order_bytes(pair.name, protocol::version, bytes - 1),
+        order_bytes(L"", protocol::version, bytes),
+        order_bytes(pair.name.substr(1), protocol::version, bytes),
+        order_bytes(pair.name + L"x", protocol::version, bytes + 2),
+        order_bytes(L"", protocol::version, 0),
+        std::vector<std::byte>(protocol::max_bytes + 1),
+    };
+    for (const auto& content : wrong) {
+        replace({{order, content}, {CF_UNICODETEXT, text_bytes(L"wrong")}});
+        const open_clipboard wait_for_a_to_close;
+    }
+    put_user_text();
+    CHECK_FALSE(a->wait(50));
+    CHECK(a->output() == a_is_ready);
+    const auto b = pair.start_b();
+    check_succeeded(*a, receipt);
+    check_succeeded(*b, restored);
+}
+
+TEST_CASE("A believes no text: without a zero, with control characters, too long, odd, missing") {
+    const pair_of pair;
+    std::wstring long_text(1'000, L'x');
+    const std::vector<std::pair<std::vector<std::byte>, std::string>> texts = {
+        {bytes_of(std::wstring(L"no zero")), "no zero"},
+        {text_bytes(L"a\x1B[31mred\r\nA: forged\u009B"), "a?[31mred??A: forged?"},
+        {text_bytes(long_text), std::string(200, 'x')},
+        {{}, "none, or too long"},
+        {std::vector<std::byte>(protocol::max_bytes + 2, std::byte('x')), "none, or too long"},
+        {std::vector<std::byte>(1, std::byte('x')), ""},
+        {text_bytes(L"half a pair: \xD83D"), "half a pair: \xEF\xBF\xBD"},
+    };
+    for (const auto& [bytes, shown] : texts) {
+        std::vector<clipboard_format> formats = {order_for(pair.name),
+                                                 amount(protocol::invoice_format, 5)};
+        if (!bytes.empty()) {
+            formats.emplace_back(CF_UNICODETEXT, bytes);
+        }
+        const fake_b b(formats);
+        const auto a = pair.start(process_a, {L"--limit", L"1"});
+        fake_b::wait_for(*a);
+        check_failed(*a, "A: B has not closed its window in time");
+        if (shown.size() < 100 || ipc::test::is_wine()) {
+            CHECK_THAT(a->output(), StartsWith(std::string(a_is_ready) + "A: a text: " + shown));
+        }
+        CHECK_THAT(a->output(), EndsWith("A: an order: coffees: 3, cakes: 4\n"
+                                         "A: the invoice, which B renders now: 0.05 euros\n"));
+    }
+}
+
+TEST_CASE("A refuses an invoice that is missing, too short, or of another version") {
+    const pair_of pair;
+    const UINT invoice = registered(protocol::invoice_format);
+    const std::vector<std::pair<std::vector<std::byte>, std::string>> invoices = {
+        {{}, "A: a format is missing, or has a wrong length"},
+        {std::vector<std::byte>(7), "A: a format is missing, or has a wrong length"},
+        {std::vector<std::byte>(protocol::max_bytes + 1),
+         "A: a format is missing, or has a wrong length"},
+        {std::vector<std::byte>(8), "A: an amount has an unknown version"},
+    };
+    for (const auto& [bytes, error] : invoices) {
+        std::vector<clipboard_format> formats = {order_for(pair.name)};
+        if (!bytes.empty()) {
+            formats.emplace_back(invoice, bytes);
+        }
+        const fake_b b(formats);
+        if (bytes.empty()) {
+            const open_clipboard open(b.window());
+            SetClipboardData(invoice, nullptr); // promised, and not rendered by a plain window
+        }
+        const auto a = pair.start(process_a);
+        fake_b::wait_for(*a);
+        check_failed(*a, error);
+    }
+}
+
+TEST_CASE("A says so if the owner of the order hangs, or has ended before it rendered") {
+    const pair_of pair;
+    {
+        const fake_b hangs({order_for(pair.name)}); // this test, which serves no window now
+        const auto a = pair.start(process_a, {L"--limit", L"1"});
+        check_failed(*a, "A: the owner of the clipboard does not answer: test_22_clipboard.exe");
+    }
+    replace({order_for(pair.name)});
+    const auto a = pair.start(process_a);
+    check_failed(*a, "A: B has ended and has not rendered the invoice");
+}
+
+TEST_CASE("A promise dies with the process that gave it; what is on the clipboard stays") {
+    const pair_of pair;
+    const auto a = pair.start_a();
+    {
+        const ipc::test::suspended stopped(*a);
+        const auto b = pair.start_b();
+        REQUIRE(b->wait_for_output(b_has_put));
+        b->kill();
+        REQUIRE(b->wait());
+    }
+    check_failed(*a, "A: B has ended and has not rendered the invoice");
+    CHECK(has_content(CF_UNICODETEXT, text_bytes(L"2 coffees and 1 cake, please")));
+    CHECK(read_format(registered(protocol::receipt_format)).empty());
+}
+
+TEST_CASE("B leaves the clipboard alone when another program has replaced the order") {
+    const pair_of pair;
+    const auto a = pair.start_a({L"--limit", L"5"});
+    std::unique_ptr<program> b;
+    {
+        const ipc::test::suspended stopped(*a);
+        b = pair.start_b();
+        REQUIRE(b->wait_for_output(b_has_put));
+        put_user_text();
+        REQUIRE(b->wait());
+    }
+    check_failed(*b, "B: another program has replaced the order");
+    CHECK(b->output() == std::string(b_has_put) + not_ours + "\n");
+    check_user_text();
+    CHECK(a->output() == a_is_ready); // it goes on listening
+    const auto next = pair.start_b();
+    check_succeeded(*a, receipt);
+    check_succeeded(*next, restored);
+    check_user_text();
+}
+
+TEST_CASE("B ends at once when A dies, and gives the former content back") {
+    const pair_of pair;
+    put_user_text();
+    const auto a = pair.start_a();
+    std::unique_ptr<program> b;
+    {
+        const ipc::test::suspended stopped(*a);
+        b = pair.start_b({L"--limit", L"0"});
+        REQUIRE(b->wait_for_output(b_has_put));
+        a->kill();
+    }
+    check_failed(*b, "B: A ended with exit code 99");
+    CHECK(b->output() == std::string(b_has_put) + restored + "\n");
+    check_user_text();
+}
+
+TEST_CASE("B gives the former content back when its limit is over or Ctrl+C is pressed") {
+    const pair_of pair;
+    put_user_text();
+    const auto a = pair.start_a();
+    const ipc::test::suspended stopped(*a);
+    {
+        const auto b = pair.start_b({L"--limit", L"1"});
+        check_failed(*b, "B: A has not taken the order in time");
+        CHECK(b->output() == std::string(b_has_put) + restored + "\n");
+        check_user_text();
+    }
+    const auto b = pair.start_b({L"--limit", L"0"});
+    REQUIRE(b->wait_for_output(b_has_put));
+    b->press_ctrl_c();
+    check_failed(*b, "B: stopped by Ctrl+C");
+    CHECK(b->output() == std::string(b_has_put) + restored + "\n");
+    check_user_text();
+}
+
+TEST_CASE("Ctrl+C ends A, and B when it waits for A or for its turn") {
+    const pair_of pair;
+    const auto b = pair.start_b({L"--limit", L"0"});
+    const auto a = pair.start(process_a, {L"--limit", L"0", L"--name", L"another"});
+    REQUIRE(a->wait_for_output(a_is_ready));
+    CHECK_FALSE(b->wait(200));
+    a->press_ctrl_c();
+    b->press_ctrl_c();
+    check_failed(*a, "A: stopped by Ctrl+C");
+    check_failed(*b, "B: stopped by Ctrl+C");
+}
+
+TEST_CASE("A B that has its turn makes the next one wait, and a killed B does not") {
+    const pair_of pair;
+    const pair_of other = pair.another();
+    put_user_text();
+    const auto a = pair.start_a();
+    const auto other_a = other.start_a();
+    const ipc::test::suspended stopped(*a);
+    const auto first = pair.start_b({L"--limit", L"0"});
+    REQUIRE(first->wait_for_output(b_has_put));
+    const auto late = other.start_b({L"--limit", L"1"});
+    check_failed(*late, "B: another processB has kept the clipboard too long");
+    const auto next = other.start_b();
+    first->kill();
+    check_succeeded(*next, restored);
+    check_succeeded(*other_a, receipt);
+}
+
+TEST_CASE("No window message of a stranger ends A or B or makes B render twice") {
+    const pair_of pair;
+    put_user_text();
+    const auto a = pair.start_a();
+    const HWND listener =
+        FindWindowExW(HWND_MESSAGE, nullptr, protocol::listener_class,
+                      ipc::object_name(protocol::listener_class, pair.name).c_str());
+    REQUIRE(listener != nullptr);
+    std::unique_ptr<program> b;
+    {
+        const ipc::test::suspended stopped(*a);
+        b = pair.start_b();
+        REQUIRE(b->wait_for_output(b_has_put));
+        const HWND owner = GetClipboardOwner();
+        REQUIRE(owner != nullptr);
+        for (UINT message : {WM_CLOSE, WM_CLIPBOARDUPDATE, WM_QUIT, WM_TIMER, WM_NULL}) {
+            PostMessageW(listener, message, 0, 0);
+            PostMessageW(owner, message, 0, 0);
+        }
+        for (int i = 0; i < 1'000; ++i) {
+            PostMessageW(listener, WM_CLIPBOARDUPDATE, 0, 0);
+        }
+        // Nobody has asked for these.
+        SendMessageW(owner, WM_RENDERFORMAT, CF_UNICODETEXT, 0);
+        SendMessageW(owner, WM_RENDERFORMAT, 0xFFFF, 0);
+        CHECK(b->error_output().empty());
+        CHECK_FALSE(b->wait(0));
+    }
+    check_succeeded(*a, receipt);
+    check_succeeded(*b, restored);
+    check_user_text();
+}
+
+TEST_CASE("After 200 changes of the clipboard A has as many handles as before") {
+    const pair_of pair;
+    const auto a = pair.start_a();
+    const auto change = [&](int times) {
+        for (int i = 0; i < times; ++i) {
+            replace({order_for(pair.name + L"x"), {CF_UNICODETEXT, user_text}});
+            const open_clipboard wait_for_a_to_close;
+        }
+    };
+    change(20);
+    const DWORD before = ipc::test::handle_count(a->process());
+    change(200);
+    const DWORD after = ipc::test::handle_count(a->process());
+    CHECK(after <= before + 5);
+    CHECK(a->output() == a_is_ready);
+    const auto b = pair.start_b();
+    check_succeeded(*a, receipt);
+    check_succeeded(*b, restored);
+}
+
+TEST_CASE("Three pairs at once take turns") {
+    const pair_of first;
+    const std::vector<pair_of> pairs = {first, first.another(), first.another()};
+    put_user_text();
+    std::vector<std::unique_ptr<program>> all;
+    for (const auto& pair : pairs) {
+        all.push_back(pair.start_a());
+    }
+    for (const auto& pair : pairs) {
+        all.push_back(pair.start_b());
+    }
+    for (std::size_t i = 0; i < 3; ++i) {
+        check_succeeded(*all[i], receipt);
+        check_succeeded(*all[i + 3], restored);
+    }
+    check_user_text();
+}
+
+TEST_CASE("Whichever is killed at any of 20 moments, the other one ends by itself, and the next "
+          "pair works") {
+    std::mt19937 random(220);
+    const pair_of pair;
+    for (int i = 0; i < 20; ++i) {
+        INFO("round " << i);
+        put_user_text();
+        const auto a = pair.start_a({L"--limit", L"0"});
+        const auto b = pair.start_b({L"--limit", L"0"});
+        const bool a_dies = i % 2 == 0;
+        const program& victim = a_dies ? *a : *b;
+        program& survivor = a_dies ? *b : *a;
+        victim.wait(random() % 80);
+        if (!a_dies && b->output().empty()) { // A would wait for an order without a limit
+            REQUIRE(b->wait_for_output(b_has_put));
+        }
+        victim.kill();
+        REQUIRE(victim.wait());
+        if (a_dies && b->output().empty() && !b->wait(500)) { // B waits for an A
+            b->press_ctrl_c();
+        }
+        REQUIRE(survivor.wait());
+        REQUIRE(survivor.wait_for_end_of_output());
+        CHECK(survivor.exit_code() <= 1);
+        if (a_dies) {
+            check_user_text();
+        }
+    }
+    put_user_text();
+    const auto a = pair.start_a();
+    const auto b = pair.start_b();
+    check_succeeded(*a, receipt);
+    check_succeeded(*b, restored);
+    check_user_text();
+}
+
+TEST_CASE("Wrong usage ends with exit code 2 and one line") {
+    const std::vector<arguments> wrong = {
+        {process_a, L"--no-such-option"}, {process_a, L"--name"}, {process_a, L"unexpected"},
+        {process_a, L"--limit", L"x"},    {process_b, L"--name"}, {process_b, L"--limit", L"-1"},
+        {process_b, L"unexpected"},
+    };
+    for (const arguments& command : wrong) {
+        const ipc::test::result refused = run(command);
+        CHECK(refused.exit_code == 2);
+        CHECK(refused.output.empty());
+        CHECK_THAT(refused.error_output, ContainsSubstring("usage: process"));
+        CHECK(ipc::test::lines_of(refused.error_output).size() == 1);
+    }
+}
+
+TEST_CASE("Both programs show their usage with --help") {
+    for (const std::wstring& path : {process_a, process_b}) {
+        const ipc::test::result help = run({path, L"--help"});
+        CHECK(help.exit_code == 0);
+        CHECK_THAT(help.output, StartsWith("usage: process"));
+        CHECK(help.error_output.empty());
+    }
+}
