@@ -119,8 +119,9 @@ inline std::string program_of(HWND window) {
 
 enum class ctrl_c { ends_wait, is_ignored };
 
-// The clipboard is open as long as this object lives, and every other program has to wait: read or
-// write, and close. A window becomes the owner with EmptyClipboard; who only reads needs none.
+// The clipboard is open as long as this object lives, and every other window has to wait: read or
+// write, and close. Use a window of this program, for reading, too: two programs that open the
+// clipboard without a window both succeed, and the first one that closes it closes it for both.
 class session {
 public:
     session(HWND window, const deadline& end, ctrl_c key = ctrl_c::ends_wait) {

@@ -107,13 +107,13 @@ struct taken_order {
 };
 
 // Reads the order if it is for this A, else returns no owner.
-taken_order take_order(const formats& format, const std::wstring& suffix,
+taken_order take_order(HWND window, const formats& format, const std::wstring& suffix,
                        const clipboard::deadline& end) {
     if (!IsClipboardFormatAvailable(format.order)) { // needs no open clipboard
         return {};
     }
     // ANCHOR: take_order
-    const clipboard::session open(nullptr, end); // who only reads needs no window
+    const clipboard::session open(window, end);
     const std::vector<std::byte> bytes = clipboard::get(format.order, protocol::max_bytes);
     if (!is_for(suffix, bytes)) {
         return {};
@@ -131,8 +131,8 @@ taken_order take_order(const formats& format, const std::wstring& suffix,
     // ANCHOR_END: take_order
 } // closes the clipboard
 
-taken_order wait_for_order(bool& changed, const formats& format, const std::wstring& suffix,
-                           const clipboard::deadline& end) {
+taken_order wait_for_order(HWND window, bool& changed, const formats& format,
+                           const std::wstring& suffix, const clipboard::deadline& end) {
     // ANCHOR: wait_for_order
     DWORD seen = GetClipboardSequenceNumber() - 1; // so the first look is at what is there already
     for (;;) {
@@ -140,7 +140,7 @@ taken_order wait_for_order(bool& changed, const formats& format, const std::wstr
         const DWORD number = GetClipboardSequenceNumber();
         if (number != seen) { // the same number: the same content, so nobody has to open it
             seen = number;
-            taken_order order = take_order(format, suffix, end);
+            taken_order order = take_order(window, format, suffix, end);
             if (order.owner) {
                 return order;
             }
@@ -156,7 +156,7 @@ taken_order wait_for_order(bool& changed, const formats& format, const std::wstr
 }
 
 // B renders the receipt when it closes its window. That is a change, too.
-void wait_for_receipt(const formats& format, const taken_order& order,
+void wait_for_receipt(HWND window, const formats& format, const taken_order& order,
                       const clipboard::deadline& end) {
     DWORD result = WAIT_TIMEOUT;
     while (GetClipboardSequenceNumber() == order.number && result != WAIT_OBJECT_0) {
@@ -165,7 +165,7 @@ void wait_for_receipt(const formats& format, const taken_order& order,
             throw std::runtime_error("B has not closed its window in time");
         }
     }
-    const clipboard::session open(nullptr, end);
+    const clipboard::session open(window, end);
     if (!IsClipboardFormatAvailable(format.order)) {
         throw std::runtime_error("another program has replaced the order");
     }
@@ -195,8 +195,8 @@ int wmain(int argc, wchar_t* argv[]) try {
 
     ipc::print_line("A: listens to the clipboard");
     const clipboard::deadline end(limit.ms);
-    const taken_order order = wait_for_order(changed, format, suffix, end);
-    wait_for_receipt(format, order, end);
+    const taken_order order = wait_for_order(window.get(), changed, format, suffix, end);
+    wait_for_receipt(window.get(), format, order, end);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

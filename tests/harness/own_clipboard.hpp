@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -98,10 +99,10 @@ private:
     HWND window_;
 };
 
-// The open clipboard. The constructor waits until nobody else has it open.
+// The open clipboard. The constructor waits until no other window has it open.
 class open_clipboard {
 public:
-    explicit open_clipboard(HWND window = nullptr) {
+    explicit open_clipboard(HWND window) {
         for (DWORD tries = 0; !OpenClipboard(window); ++tries) {
             if (tries == default_limit_ms / 10) {
                 throw std::runtime_error("OpenClipboard: " + std::to_string(GetLastError()));
@@ -109,9 +110,17 @@ public:
             Sleep(10);
         }
     }
+    open_clipboard() : open_clipboard(std::make_unique<plain_window>()) {}
     ~open_clipboard() { CloseClipboard(); }
     open_clipboard(const open_clipboard&) = delete;
     open_clipboard& operator=(const open_clipboard&) = delete;
+
+private:
+    explicit open_clipboard(std::unique_ptr<plain_window> window) : open_clipboard(window->get()) {
+        window_ = std::move(window);
+    }
+
+    std::unique_ptr<plain_window> window_;
 };
 
 using clipboard_format = std::pair<UINT, std::vector<std::byte>>;
