@@ -16,7 +16,6 @@
 #include "common/stop.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
-#include "former_content.hpp"
 #include "protocol.hpp"
 
 #include <windows.h>
@@ -153,7 +152,7 @@ std::vector<std::byte> order_for(const std::wstring& suffix) {
 }
 
 void put_order(HWND window, owner_state& state, const std::wstring& suffix,
-               former_content& former) {
+               clipboard::former_content& former) {
     const clipboard::session open(window, state.end);
     clipboard::require_answering_owner(state.end);
     former.save();
@@ -202,7 +201,8 @@ bool has_order(const std::wstring& suffix) {
     return there.size() >= order.size() && std::equal(order.begin(), order.end(), there.begin());
 }
 
-void give_back(const former_content& former, owner_state& state, const std::wstring& suffix) {
+void give_back(const clipboard::former_content& former, owner_state& state,
+               const std::wstring& suffix) {
     const auto window =
         clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
     const clipboard::session open(window.get(), clipboard::deadline(give_back_limit_ms),
@@ -236,7 +236,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::scope_exit end_turn([&] { ReleaseMutex(turn.get()); });
     auto window = clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
 
-    former_content former;
+    clipboard::former_content former;
     const ipc::scope_exit restore([&] { // before the window is destroyed
         try {
             if (state.is_taken) {
