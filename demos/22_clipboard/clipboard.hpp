@@ -24,15 +24,19 @@
 
 namespace clipboard {
 
-// The end of a time limit that several waits share. INFINITE: no end.
+// A program needs the clipboard for some milliseconds. One that keeps it longer than this hangs, and
+// so does an owner that does not answer.
+constexpr DWORD open_limit_ms = 2'000;
+
+// The end of a time limit that several waits share. There may be none (--limit 0).
 class deadline {
 public:
     explicit deadline(DWORD limit_ms) : limit_ms_(limit_ms) {}
     DWORD left_ms() const {
-        if (limit_ms_ == INFINITE) {
-            return INFINITE;
-        }
         const ULONGLONG gone_ms = GetTickCount64() - start_ms_;
+        if (limit_ms_ == INFINITE) { // --limit 0: Ctrl+C ends the waits
+            return limit_ms_;
+        }
         return gone_ms < limit_ms_ ? static_cast<DWORD>(limit_ms_ - gone_ms) : 0;
     }
 
@@ -51,7 +55,6 @@ using unique_window = std::unique_ptr<HWND, window_destroyer>;
 // state_of.
 inline unique_window create_window(const wchar_t* class_name, const std::wstring& title,
                                    WNDPROC procedure, void* state) {
-    // ANCHOR: create_window
     WNDCLASSEXW window_class{};
     window_class.cbSize = sizeof window_class;
     window_class.lpfnWndProc = procedure;
@@ -66,7 +69,6 @@ inline unique_window create_window(const wchar_t* class_name, const std::wstring
     if (!window) {
         ipc::throw_last_error("CreateWindowExW");
     }
-    // ANCHOR_END: create_window
     SetWindowLongPtrW(window.get(), GWLP_USERDATA, reinterpret_cast<LONG_PTR>(state));
     return window;
 }
@@ -77,8 +79,7 @@ template <typename State> State* state_of(HWND window) {
 
 // Waits until an object is signaled or a message has come. Dispatches one message at the most, so
 // that a flood of messages keeps nobody from an object or a limit.
-inline DWORD wait_with_window(std::span<const HANDLE> objects, DWORD limit_ms) {
-    // ANCHOR: wait
+inline DWORD serve_window(std::span<const HANDLE> objects, DWORD limit_ms) {
     const DWORD result = MsgWaitForMultipleObjectsEx(
         static_cast<DWORD>(objects.size()), objects.data(), limit_ms,
         QS_ALLINPUT,          // any message, also one that another program has sent
@@ -90,14 +91,13 @@ inline DWORD wait_with_window(std::span<const HANDLE> objects, DWORD limit_ms) {
     if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) { // this call delivers sent messages, too
         DispatchMessageW(&message);
     }
-    // ANCHOR_END: wait
     return result;
 }
 
 // The same, and throws after Ctrl+C.
 inline DWORD wait(std::vector<HANDLE> objects, DWORD limit_ms) {
     objects.push_back(ipc::ctrl_c_event());
-    const DWORD result = wait_with_window(objects, limit_ms);
+    const DWORD result = serve_window(objects, limit_ms);
     if (result == WAIT_OBJECT_0 + objects.size() - 1) {
         throw std::runtime_error("stopped by Ctrl+C");
     }
@@ -118,15 +118,14 @@ inline std::string program_of(HWND window) {
     return ipc::to_utf8(std::filesystem::path(path).filename().wstring());
 }
 
-enum class ctrl_c { ends_wait, is_ignored };
-
 // The clipboard is open as long as this object lives, and every other window has to wait: read or
 // write, and close. Use a window of this program, for reading, too: two programs that open the
 // clipboard without a window both succeed, and the first one that closes it closes it for both.
 class session {
 public:
-    session(HWND window, const deadline& end, ctrl_c key = ctrl_c::ends_wait) {
+    explicit session(HWND window) {
         // ANCHOR: open
+        const deadline end(open_limit_ms);
         while (!OpenClipboard(window)) {
             const DWORD error = GetLastError();
             if (error != ERROR_ACCESS_DENIED) { // else another program has it open
@@ -136,13 +135,7 @@ public:
                 throw std::runtime_error("the clipboard is in use by " +
                                          program_of(GetOpenClipboardWindow()));
             }
-            // Not Sleep: the other program may wait for our window to render a format.
-            const DWORD pause_ms = std::min<DWORD>(end.left_ms(), 10);
-            if (key == ctrl_c::is_ignored) {
-                wait_with_window({}, pause_ms);
-            } else {
-                wait({}, pause_ms);
-            }
+            serve_window({}, 10); // not Sleep: the other program may wait for our window
         }
         // ANCHOR_END: open
     }
@@ -188,12 +181,11 @@ inline std::span<const std::byte> bytes_of(const std::wstring& text) { // with i
 
 // Throws if the owner does not answer: it may have promised the format, and asking for it would
 // wait until the owner renders it. Windows gives up after 30 seconds.
-inline void require_answering_owner(const deadline& end) {
+inline void require_answering_owner() {
     const HWND owner = GetClipboardOwner();
     DWORD_PTR unused = 0;
     if (owner != nullptr &&
-        SendMessageTimeoutW(owner, WM_NULL, 0, 0, SMTO_ABORTIFHUNG,
-                            std::min<DWORD>(end.left_ms(), 5'000), &unused) == 0) {
+        SendMessageTimeoutW(owner, WM_NULL, 0, 0, SMTO_ABORTIFHUNG, open_limit_ms, &unused) == 0) {
         const DWORD error = GetLastError();
         // It has closed its window, or runs as administrator, and then nobody can ask.
         if (error != ERROR_INVALID_WINDOW_HANDLE && error != ERROR_ACCESS_DENIED) {

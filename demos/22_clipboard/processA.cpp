@@ -31,12 +31,11 @@ namespace {
 
 constexpr auto usage =
     "processA [--limit SECONDS] [--name SUFFIX]\n"
-    "  --limit SECONDS  how long to wait for B and for the clipboard; 0: no limit (default 20)\n"
+    "  --limit SECONDS  how long to wait for B; 0: no limit (default 20)\n"
     "  --name SUFFIX    only read orders of a B with this suffix: several pairs run at once";
 constexpr ipc::time_limit default_limit{20'000};
 constexpr std::size_t longest_shown = 200; // characters of the text
 
-// ANCHOR: listener_procedure
 // Only notes the change. Reading may have to wait for another program, and may throw, and no C++
 // exception may pass through a window procedure.
 LRESULT CALLBACK listener_procedure(HWND window, UINT message, WPARAM wparam,
@@ -47,7 +46,6 @@ LRESULT CALLBACK listener_procedure(HWND window, UINT message, WPARAM wparam,
     default: return DefWindowProcW(window, message, wparam, lparam);
     }
 }
-// ANCHOR_END: listener_procedure
 
 struct formats {
     UINT order = clipboard::registered(protocol::order_format);
@@ -107,13 +105,11 @@ struct taken_order {
 };
 
 // Reads the order if it is for this A, else returns no owner.
-taken_order take_order(HWND window, const formats& format, const std::wstring& suffix,
-                       const clipboard::deadline& end) {
+taken_order take_order(HWND window, const formats& format, const std::wstring& suffix) {
     if (!IsClipboardFormatAvailable(format.order)) { // needs no open clipboard
         return {};
     }
-    // ANCHOR: take_order
-    const clipboard::session open(window, end);
+    const clipboard::session open(window);
     const std::vector<std::byte> bytes = clipboard::get(format.order, protocol::max_bytes);
     if (!is_for(suffix, bytes)) {
         return {};
@@ -124,11 +120,10 @@ taken_order take_order(HWND window, const formats& format, const std::wstring& s
     ipc::print_line("A: an order: coffees: {}, cakes: {}", order.coffees, order.cakes);
 
     ipc::unique_handle owner = open_owner();
-    clipboard::require_answering_owner(end); // the next line waits until B has rendered the invoice
+    clipboard::require_answering_owner(); // the next line waits until B has rendered the invoice
     ipc::print_line("A: the invoice, which B renders now: {}",
                     euros(clipboard::get(format.invoice, protocol::max_bytes)));
     return {std::move(owner), GetClipboardSequenceNumber()};
-    // ANCHOR_END: take_order
 } // closes the clipboard
 
 taken_order wait_for_order(HWND window, bool& changed, const formats& format,
@@ -140,7 +135,7 @@ taken_order wait_for_order(HWND window, bool& changed, const formats& format,
         const DWORD number = GetClipboardSequenceNumber();
         if (number != seen) { // the same number: the same content, so nobody has to open it
             seen = number;
-            taken_order order = take_order(window, format, suffix, end);
+            taken_order order = take_order(window, format, suffix);
             if (order.owner) {
                 return order;
             }
@@ -165,7 +160,7 @@ void wait_for_receipt(HWND window, const formats& format, const taken_order& ord
             throw std::runtime_error("B has not closed its window in time");
         }
     }
-    const clipboard::session open(window, end);
+    const clipboard::session open(window);
     if (!IsClipboardFormatAvailable(format.order)) {
         throw std::runtime_error("another program has replaced the order");
     }

@@ -31,12 +31,10 @@
 
 namespace {
 
-constexpr auto usage =
-    "processB [--limit SECONDS] [--name SUFFIX]\n"
-    "  --limit SECONDS  how long to wait for A and for the clipboard; 0: no limit (default 20)\n"
-    "  --name SUFFIX    the same as A's";
+constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]\n"
+                       "  --limit SECONDS  how long to wait for A; 0: no limit (default 20)\n"
+                       "  --name SUFFIX    the same as A's";
 constexpr ipc::time_limit default_limit{20'000};
-constexpr DWORD give_back_limit_ms = 5'000; // to open the clipboard at the end, also after Ctrl+C
 
 constexpr std::uint32_t coffees = 2;
 constexpr std::uint32_t cakes = 1;
@@ -45,13 +43,11 @@ constexpr protocol::amount price{protocol::version, 950};
 
 // What the window procedure knows and notes.
 struct owner_state {
-    clipboard::deadline end;
     UINT invoice = clipboard::registered(protocol::invoice_format);
     UINT receipt = clipboard::registered(protocol::receipt_format);
     std::vector<UINT> promised; // and not yet rendered
     bool is_taken = false;      // B has emptied the clipboard
     bool is_replaced = false;   // and then another program has
-    explicit owner_state(DWORD limit_ms) : end(limit_ms) {}
 
     bool is_promised(UINT format) const {
         return std::ranges::find(promised, format) != promised.end();
@@ -66,32 +62,29 @@ void render(owner_state& state, UINT format) {
     }
 }
 
-// ANCHOR: render_all
 void render_all(HWND window, owner_state& state) {
-    const clipboard::session open(window, state.end);
+    if (state.promised.empty()) {
+        return;
+    }
+    ipc::print_line("B: closes its window, and so renders what is left");
+    const clipboard::session open(window);
     if (GetClipboardOwner() == window) { // else another program has replaced the content just now
         for (const UINT format : std::vector(state.promised)) {
             render(state, format);
         }
     }
 }
-// ANCHOR_END: render_all
 
 // ANCHOR: owner_procedure
 LRESULT CALLBACK owner_procedure(HWND window, UINT message, WPARAM wparam, LPARAM lparam) noexcept
     try {
     auto* state = clipboard::state_of<owner_state>(window);
     switch (message) {
-    case WM_RENDERFORMAT: // in the other program's GetClipboardData: it has the clipboard open
+    case WM_RENDERFORMAT: // in the GetClipboardData of a program that has the clipboard open
         render(*state, static_cast<UINT>(wparam));
         return 0;
-    case WM_RENDERALLFORMATS:           // in our DestroyWindow: nobody has opened it for us
-        if (!state->promised.empty()) { // Wine asks also if nothing is left
-            ipc::print_line("B: closes its window, and so renders what is left");
-            render_all(window, *state);
-        }
-        return 0;
-    case WM_DESTROYCLIPBOARD: // somebody calls EmptyClipboard: nobody will ask for the rest
+    case WM_RENDERALLFORMATS: render_all(window, *state); return 0; // in our DestroyWindow
+    case WM_DESTROYCLIPBOARD: // in somebody's EmptyClipboard: nobody will ask for the rest
         state->promised.clear();
         state->is_replaced = true;
         return 0;
@@ -99,8 +92,7 @@ LRESULT CALLBACK owner_procedure(HWND window, UINT message, WPARAM wparam, LPARA
     default: return DefWindowProcW(window, message, wparam, lparam);
     }
 } catch (...) { // no exception may pass through a window procedure
-    ipc::report_exception("B");
-    return 0;
+    return ipc::report_exception("B");
 }
 // ANCHOR_END: owner_procedure
 
@@ -153,8 +145,8 @@ std::vector<std::byte> order_for(const std::wstring& suffix) {
 
 void put_order(HWND window, owner_state& state, const std::wstring& suffix,
                clipboard::former_content& former) {
-    const clipboard::session open(window, state.end);
-    clipboard::require_answering_owner(state.end);
+    const clipboard::session open(window);
+    clipboard::require_answering_owner();
     former.save();
     // ANCHOR: put_order
     if (!EmptyClipboard()) { // the window becomes the owner; with a null window, nobody could put
@@ -171,9 +163,10 @@ void put_order(HWND window, owner_state& state, const std::wstring& suffix,
     // ANCHOR_END: put_order
 }
 
-void wait_for_end(HANDLE listener, owner_state& state, clipboard::unique_window& window) {
+void wait_for_end(HANDLE listener, const owner_state& state, clipboard::unique_window& window,
+                  const clipboard::deadline& end) {
     for (;;) {
-        const DWORD result = clipboard::wait({listener}, state.end.left_ms());
+        const DWORD result = clipboard::wait({listener}, end.left_ms());
         if (result == WAIT_TIMEOUT) {
             throw std::runtime_error("A has not taken the order in time");
         }
@@ -205,8 +198,7 @@ void give_back(const clipboard::former_content& former, owner_state& state,
                const std::wstring& suffix) {
     const auto window =
         clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
-    const clipboard::session open(window.get(), clipboard::deadline(give_back_limit_ms),
-                                  clipboard::ctrl_c::is_ignored);
+    const clipboard::session open(window.get());
     if (state.is_replaced || !has_order(suffix)) {
         ipc::print_line("B: another program has changed the clipboard; it stays as it is");
         return;
@@ -229,10 +221,10 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event, which ends the waits
-    owner_state state(limit.ms);
-    const auto listener =
-        find_listener(ipc::object_name(protocol::listener_class, suffix), state.end);
-    const auto turn = take_turn(state.end);
+    const clipboard::deadline end(limit.ms);
+    owner_state state;
+    const auto listener = find_listener(ipc::object_name(protocol::listener_class, suffix), end);
+    const auto turn = take_turn(end);
     const ipc::scope_exit end_turn([&] { ReleaseMutex(turn.get()); });
     auto window = clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
 
@@ -248,7 +240,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     });
     put_order(window.get(), state, suffix, former);
     ipc::print_line("B: the clipboard has a text, an order, and two promises");
-    wait_for_end(listener.get(), state, window);
+    wait_for_end(listener.get(), state, window, end);
     return 0;
 } catch (...) {
     return ipc::report_exception("B");

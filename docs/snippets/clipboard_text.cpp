@@ -17,7 +17,7 @@
 
 namespace {
 
-// ANCHOR: clipboard_text
+// ANCHOR: open_clipboard
 [[noreturn]] void throw_error(const char* call, DWORD error = GetLastError()) {
     throw std::system_error(static_cast<int>(error), std::system_category(), call);
 }
@@ -74,6 +74,9 @@ private:
     HWND window_;
 };
 
+// ANCHOR_END: open_clipboard
+
+// ANCHOR: clipboard_text
 struct memory_freer {
     void operator()(void* memory) const noexcept { GlobalFree(memory); }
 };
