@@ -80,6 +80,9 @@ private:
 struct memory_freer {
     void operator()(void* memory) const noexcept { GlobalFree(memory); }
 };
+struct memory_unlocker {
+    void operator()(void* memory) const noexcept { GlobalUnlock(memory); }
+};
 
 // Replaces the content of the clipboard by the text. A zero character in the text ends what others
 // paste. Not for a thread whose own window has promised a format. Throws std::system_error:
@@ -116,10 +119,7 @@ std::optional<std::wstring> get_text(DWORD limit_ms) {
     if (text == nullptr) {
         return std::nullopt; // there is none, or its owner could not render it
     }
-    struct unlocker {
-        HANDLE memory;
-        ~unlocker() { GlobalUnlock(memory); }
-    } const unlock{memory};
+    const std::unique_ptr<void, memory_unlocker> unlock(memory);
     return std::wstring(text, wcsnlen(text, GlobalSize(memory) / sizeof(wchar_t)));
 }
 // ANCHOR_END: clipboard_text

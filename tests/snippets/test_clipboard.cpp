@@ -93,8 +93,6 @@ TEST_CASE("clipboard_text reads text of other programs, whatever it is") {
     check_text(here.get(), "narrow");
     replace(CF_UNICODETEXT, bytes_of(std::wstring(L"zero\0hidden\0", 12)));
     check_text(here.get(), "zero");
-    replace(CF_UNICODETEXT, std::vector<std::byte>(1, std::byte('x'))); // half a character
-    check_text(here.get(), "");
     replace(CF_UNICODETEXT, bytes_of(std::wstring(5'000'000, L'x') + L'\0'));
     check_text(here.get(), std::string(5'000'000, 'x'));
     replace(RegisterClipboardFormatW(L"ipc_demos.22.test"), std::vector<std::byte>(10));
@@ -107,8 +105,8 @@ TEST_CASE("clipboard_text tries again while the clipboard is open, up to its lim
     const station here;
     check_text(here.put(L"first"), "");
     const plain_window window;
-    for (const HWND holder : {window.get(), HWND{nullptr}}) {
-        const open_clipboard open(holder);
+    for (const bool has_window : {true, false}) {
+        const open_clipboard open(has_window ? window.get() : nullptr);
         check_failed(here.put(L"second", L"100"), "OpenClipboard: ", "(5)\n");
         check_failed(here.get(L"100"), "OpenClipboard: ", "(5)\n");
         check_failed(here.get(L"0"), "OpenClipboard: ", "(5)\n");
