@@ -151,8 +151,8 @@ taken_order wait_for_order(HWND window, bool& changed, const formats& format,
 }
 
 // B renders the receipt when it closes its window. That is a change, too.
-void wait_for_receipt(HWND window, const formats& format, const taken_order& order,
-                      const clipboard::deadline& end) {
+void wait_for_receipt(HWND window, const formats& format, const std::wstring& suffix,
+                      const taken_order& order, const clipboard::deadline& end) {
     DWORD result = WAIT_TIMEOUT;
     while (GetClipboardSequenceNumber() == order.number && result != WAIT_OBJECT_0) {
         result = clipboard::wait({order.owner.get()}, end.left_ms());
@@ -161,7 +161,7 @@ void wait_for_receipt(HWND window, const formats& format, const taken_order& ord
         }
     }
     const clipboard::session open(window);
-    if (!IsClipboardFormatAvailable(format.order)) {
+    if (!is_for(suffix, clipboard::get(format.order, protocol::max_bytes))) {
         throw std::runtime_error("another program has replaced the order");
     }
     if (!IsClipboardFormatAvailable(format.receipt)) {
@@ -191,7 +191,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::print_line("A: listens to the clipboard");
     const clipboard::deadline end(limit.ms);
     const taken_order order = wait_for_order(window.get(), changed, format, suffix, end);
-    wait_for_receipt(window.get(), format, order, end);
+    wait_for_receipt(window.get(), format, suffix, order, end);
     return 0;
 } catch (...) {
     return ipc::report_exception("A");

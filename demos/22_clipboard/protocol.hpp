@@ -7,9 +7,9 @@
 
 namespace protocol {
 
-// Registered formats: every program that registers the name gets the same number. Windows keeps a
-// name until the session ends, and has room for 16,384: never put a changing part into one. The
-// suffix of --name is therefore in the order.
+// Registered formats: every program that registers the name gets the same number. No call takes a
+// name back, and there are 16,384 numbers: never put a changing part into a name. The suffix of
+// --name is therefore in the order.
 constexpr auto order_format = L"ipc_demos.22.order";
 constexpr auto invoice_format = L"ipc_demos.22.invoice"; // promised; A asks for it
 constexpr auto receipt_format = L"ipc_demos.22.receipt"; // promised; nobody asks before B leaves

@@ -26,8 +26,6 @@ namespace ipc::test {
 class own_clipboard {
 public:
     own_clipboard() {
-        // Without a name: only administrators may choose one. Windows names it after the log-on session.
-        station_ = CreateWindowStationW(nullptr, 0, MAXIMUM_ALLOWED, nullptr);
         if (station_ == nullptr || !SetProcessWindowStation(station_)) {
             throw std::runtime_error("no window station: " + std::to_string(GetLastError()));
         }
@@ -76,7 +74,8 @@ private:
 
     HWINSTA former_station_ = GetProcessWindowStation();
     HDESK former_desktop_ = GetThreadDesktop(GetCurrentThreadId());
-    HWINSTA station_ = nullptr;
+    // Without a name: only administrators may choose one. Windows names it after the log-on session.
+    HWINSTA station_ = CreateWindowStationW(nullptr, 0, MAXIMUM_ALLOWED, nullptr);
     HDESK desktop_ = nullptr;
 };
 
@@ -102,7 +101,14 @@ private:
 // The open clipboard. The constructor waits until no other window has it open.
 class open_clipboard {
 public:
-    explicit open_clipboard(HWND window) {
+    open_clipboard() : own_window_(std::make_unique<plain_window>()) { open(own_window_->get()); }
+    explicit open_clipboard(HWND window) { open(window); }
+    ~open_clipboard() { CloseClipboard(); }
+    open_clipboard(const open_clipboard&) = delete;
+    open_clipboard& operator=(const open_clipboard&) = delete;
+
+private:
+    static void open(HWND window) {
         for (DWORD tries = 0; !OpenClipboard(window); ++tries) {
             if (tries == default_limit_ms / 10) {
                 throw std::runtime_error("OpenClipboard: " + std::to_string(GetLastError()));
@@ -110,17 +116,8 @@ public:
             Sleep(10);
         }
     }
-    open_clipboard() : open_clipboard(std::make_unique<plain_window>()) {}
-    ~open_clipboard() { CloseClipboard(); }
-    open_clipboard(const open_clipboard&) = delete;
-    open_clipboard& operator=(const open_clipboard&) = delete;
 
-private:
-    explicit open_clipboard(std::unique_ptr<plain_window> window) : open_clipboard(window->get()) {
-        window_ = std::move(window);
-    }
-
-    std::unique_ptr<plain_window> window_;
+    std::unique_ptr<plain_window> own_window_;
 };
 
 using clipboard_format = std::pair<UINT, std::vector<std::byte>>;
