@@ -5,20 +5,16 @@
 
 #include "common/error.hpp"
 #include "common/stop.hpp"
-#include "common/text.hpp"
-#include "common/unique_handle.hpp"
 
 #include <windows.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -28,7 +24,7 @@ namespace clipboard {
 // so does an owner that does not answer.
 constexpr DWORD open_limit_ms = 2'000;
 
-// The end of a time limit that several waits share. There may be none (--limit 0).
+// The end of a time limit that several waits share.
 class deadline {
 public:
     explicit deadline(DWORD limit_ms) : limit_ms_(limit_ms) {}
@@ -55,16 +51,15 @@ using unique_window = std::unique_ptr<HWND, window_destroyer>;
 // state_of.
 inline unique_window create_window(const wchar_t* class_name, const std::wstring& title,
                                    WNDPROC procedure, void* state) {
-    WNDCLASSEXW window_class{};
-    window_class.cbSize = sizeof window_class;
+    WNDCLASSW window_class{};
     window_class.lpfnWndProc = procedure;
     window_class.hInstance = GetModuleHandleW(nullptr);
     window_class.lpszClassName = class_name;
-    if (RegisterClassExW(&window_class) == 0 && GetLastError() != ERROR_CLASS_ALREADY_EXISTS) {
-        ipc::throw_last_error("RegisterClassExW");
+    if (RegisterClassW(&window_class) == 0 && GetLastError() != ERROR_CLASS_ALREADY_EXISTS) {
+        ipc::throw_last_error("RegisterClassW");
     }
-    unique_window window(CreateWindowExW(0, class_name, title.c_str(), 0, 0, 0, 0, 0,
-                                         HWND_MESSAGE, // a message-only window
+    // HWND_MESSAGE: a message-only window.
+    unique_window window(CreateWindowExW(0, class_name, title.c_str(), 0, 0, 0, 0, 0, HWND_MESSAGE,
                                          nullptr, window_class.hInstance, nullptr));
     if (!window) {
         ipc::throw_last_error("CreateWindowExW");
@@ -104,36 +99,29 @@ inline DWORD wait(std::vector<HANDLE> objects, DWORD limit_ms) {
     return result;
 }
 
-// Returns the name of the program that has this window.
-inline std::string program_of(HWND window) {
-    DWORD id = 0;
-    GetWindowThreadProcessId(window, &id); // a null or destroyed window leaves 0
-    const ipc::unique_handle process(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id));
-    std::wstring path(32'768, L'\0');
-    auto length = static_cast<DWORD>(path.size());
-    if (!process || !QueryFullProcessImageNameW(process.get(), 0, path.data(), &length)) {
-        return id == 0 ? "a program without a window" : "process " + std::to_string(id);
+// Waits for a state that no object and no message tells of. Throws at the end of the limit.
+template <typename Check>
+void wait_until(Check is_reached, const deadline& end, const char* failure) {
+    while (!is_reached()) {
+        if (end.left_ms() == 0) {
+            throw std::runtime_error(failure);
+        }
+        wait({}, std::min<DWORD>(end.left_ms(), 10));
     }
-    path.resize(length);
-    return ipc::to_utf8(std::filesystem::path(path).filename().wstring());
 }
 
 // The clipboard is open as long as this object lives, and every other window has to wait: read or
-// write, and close. Use a window of this program, for reading, too: two programs that open the
-// clipboard without a window both succeed, and the first one that closes it closes it for both.
+// write, and close. Use a window of this program, for reading, too: OpenClipboard keeps out only
+// other windows, and does not keep two programs without a window apart.
 class session {
 public:
     explicit session(HWND window) {
         // ANCHOR: open
         const deadline end(open_limit_ms);
         while (!OpenClipboard(window)) {
-            const DWORD error = GetLastError();
-            if (error != ERROR_ACCESS_DENIED) { // else another program has it open
-                ipc::throw_error("OpenClipboard", error);
-            }
+            const DWORD error = GetLastError(); // ERROR_ACCESS_DENIED: another program has it open
             if (end.left_ms() == 0) {
-                throw std::runtime_error("the clipboard is in use by " +
-                                         program_of(GetOpenClipboardWindow()));
+                ipc::throw_error("OpenClipboard", error);
             }
             serve_window({}, 10); // not Sleep: the other program may wait for our window
         }
@@ -161,8 +149,8 @@ inline void put(UINT format, std::span<const std::byte> content) {
     if (SetClipboardData(format, memory.get()) == nullptr) {
         ipc::throw_last_error("SetClipboardData"); // the memory is still ours: freed here
     }
-    // Windows owns the memory now, and frees it when the clipboard changes.
-    [[maybe_unused]] const void* given_away = memory.release();
+    // Windows owns the memory now, and frees it when the clipboard changes: do not free it here.
+    static_cast<void>(memory.release());
     // ANCHOR_END: put
 }
 
@@ -179,19 +167,17 @@ inline std::span<const std::byte> bytes_of(const std::wstring& text) { // with i
     return std::as_bytes(std::span(text.c_str(), text.size() + 1));
 }
 
-// Throws if the owner does not answer: it may have promised the format, and asking for it would
-// wait until the owner renders it. Windows gives up after 30 seconds.
+// Throws if the owner does not answer: it may have promised a format, and asking for it would wait
+// until the owner renders it. Windows gives up after 30 seconds.
 inline void require_answering_owner() {
     const HWND owner = GetClipboardOwner();
     DWORD_PTR unused = 0;
+    SetLastError(ERROR_SUCCESS); // an owner that hangs sets no error
     if (owner != nullptr &&
-        SendMessageTimeoutW(owner, WM_NULL, 0, 0, SMTO_ABORTIFHUNG, open_limit_ms, &unused) == 0) {
-        const DWORD error = GetLastError();
-        // It has closed its window, or runs as administrator, and then nobody can ask.
-        if (error != ERROR_INVALID_WINDOW_HANDLE && error != ERROR_ACCESS_DENIED) {
-            throw std::runtime_error("the owner of the clipboard does not answer: " +
-                                     program_of(owner));
-        }
+        SendMessageTimeoutW(owner, WM_NULL, 0, 0, SMTO_ABORTIFHUNG, open_limit_ms, &unused) == 0 &&
+        GetLastError() != ERROR_ACCESS_DENIED && // it runs as administrator: nobody can ask it
+        IsWindow(owner)) {                       // else it has closed its window meanwhile
+        throw std::runtime_error("the owner of the clipboard does not answer");
     }
 }
 
@@ -215,17 +201,6 @@ inline std::vector<std::byte> get(UINT format, std::size_t max_bytes) {
     // ANCHOR_END: get
 }
 
-// Reads the start of a format. Throws if there is less.
-template <typename Content> Content content_of(const std::vector<std::byte>& bytes) {
-    static_assert(std::is_trivially_copyable_v<Content>);
-    Content content{};
-    if (bytes.size() < sizeof content) {
-        throw std::runtime_error("a format is missing, or has a wrong length");
-    }
-    std::memcpy(&content, bytes.data(), sizeof content);
-    return content;
-}
-
 inline UINT registered(const wchar_t* name) {
     const UINT format = RegisterClipboardFormatW(name);
     if (format == 0) {
@@ -236,92 +211,41 @@ inline UINT registered(const wchar_t* name) {
 
 // What was on the clipboard before B: a demo gives it back. It is not part of the technique; a
 // program that the user told to copy something just replaces the content.
-class former_content {
-public:
-    // Copies what can be copied. The clipboard is open. A format that its owner has promised is
-    // rendered for that.
-    void save() {
-        UINT format = 0;
-        while ((format = next_format(format)) != 0) {
-            std::vector<std::byte> content;
-            if (is_memory(format)) {
-                content = get(format, max_bytes);
-            }
-            if (content.empty()) {
-                lost_.push_back(format);
-            } else {
-                saved_.emplace_back(format, std::move(content));
-            }
-        }
-        // Windows makes these two from the picture that was saved.
-        if (has(CF_DIB) || has(CF_DIBV5)) {
-            std::erase(lost_, static_cast<UINT>(CF_BITMAP));
-            std::erase(lost_, static_cast<UINT>(CF_PALETTE));
-        }
+using content = std::vector<std::pair<UINT, std::vector<std::byte>>>; // formats with their bytes
+
+// Whether the format is memory of GlobalAlloc. The others are handles of the graphics system, or
+// belong to the owner alone.
+inline bool is_memory(UINT format) {
+    constexpr UINT first_registered = 0xC000;
+    return format >= first_registered ||
+           (format <= CF_DIBV5 && format != CF_BITMAP && format != CF_METAFILEPICT &&
+            format != CF_PALETTE && format != CF_ENHMETAFILE);
+}
+
+// Copies the content of the open clipboard. What cannot be copied has no bytes: a format that is no
+// memory or is over 256 MiB, and what its owner has promised and does not render within the limit.
+inline content copy_content() {
+    constexpr std::size_t max_bytes = 256 * 1024 * 1024;
+    const deadline end(open_limit_ms);
+    content copies;
+    UINT format = 0;
+    while ((format = EnumClipboardFormats(format)) != 0) {
+        const bool wanted = is_memory(format) && end.left_ms() != 0;
+        copies.emplace_back(format, wanted ? get(format, max_bytes) : std::vector<std::byte>());
     }
+    return copies;
+}
 
-    // Puts the copies back. The clipboard is open, and empty.
-    void restore() const {
-        for (const auto& [format, content] : saved_) {
-            put(format, content);
-        }
-    }
-
-    // Returns "CF_BITMAP, CF_ENHMETAFILE", or an empty text if everything could be copied.
-    std::string lost() const {
-        std::string names;
-        for (const UINT format : lost_) {
-            names += (names.empty() ? "" : ", ") + name_of(format);
-        }
-        return names;
-    }
-
-private:
-    static constexpr std::size_t max_bytes = 256 * 1024 * 1024; // of one format
-
-    static UINT next_format(UINT format) {
-        SetLastError(ERROR_SUCCESS); // 0 is the end, and it is a failure
-        const UINT next = EnumClipboardFormats(format);
-        if (next == 0 && GetLastError() != ERROR_SUCCESS) {
-            ipc::throw_last_error("EnumClipboardFormats");
-        }
-        return next;
-    }
-
-    // Whether the format is memory of GlobalAlloc. The others are handles of the graphics system,
-    // or belong to the owner alone.
-    static bool is_memory(UINT format) {
-        switch (format) {
-        case CF_BITMAP:
-        case CF_METAFILEPICT:
-        case CF_PALETTE:
-        case CF_ENHMETAFILE: return false;
-        default: return format <= CF_DIBV5 || format >= first_registered;
+// Returns the formats that are not on the clipboard, as "format 2, format 14". Call it when the
+// clipboard is closed: Windows makes some formats from others, such as CF_BITMAP from CF_DIB.
+inline std::string missing_formats(const content& copies) {
+    std::string names;
+    for (const auto& [format, bytes] : copies) {
+        if (!IsClipboardFormatAvailable(format)) {
+            names += (names.empty() ? "format " : ", format ") + std::to_string(format);
         }
     }
-
-    static std::string name_of(UINT format) {
-        switch (format) {
-        case CF_BITMAP: return "CF_BITMAP";
-        case CF_METAFILEPICT: return "CF_METAFILEPICT";
-        case CF_PALETTE: return "CF_PALETTE";
-        case CF_ENHMETAFILE: return "CF_ENHMETAFILE";
-        case CF_OWNERDISPLAY: return "CF_OWNERDISPLAY";
-        default: break;
-        }
-        wchar_t name[256] = L"";
-        return GetClipboardFormatNameW(format, name, 256) > 0 ? ipc::to_utf8(name)
-                                                              : "format " + std::to_string(format);
-    }
-
-    bool has(UINT format) const {
-        return std::ranges::any_of(saved_, [&](const auto& one) { return one.first == format; });
-    }
-
-    static constexpr UINT first_registered = 0xC000;
-
-    std::vector<std::pair<UINT, std::vector<std::byte>>> saved_;
-    std::vector<UINT> lost_;
-};
+    return names;
+}
 
 } // namespace clipboard

@@ -1,9 +1,9 @@
 // Demo 22, process B: puts an order on the clipboard, in several formats at once.
 //
-// The text is for every program, the order for A. Both are there at once. The invoice and the
-// receipt are only promised: B renders the invoice when A asks (WM_RENDERFORMAT), and the receipt
-// when it closes its window (WM_RENDERALLFORMATS). The clipboard belongs to the user, so B gives the
-// former content back when A has ended, and says what it could not give back.
+// The text is for every program, the order for A. The invoice and the receipt are only promised.
+// The order of events: A asks for the invoice, and B renders it (WM_RENDERFORMAT); B closes its
+// window, and so renders the receipt (WM_RENDERALLFORMATS); A reads the receipt and ends; B gives
+// the former content back, or says what it cannot give back: the clipboard belongs to the user.
 //
 // Run: processB [--limit SECONDS] [--name SUFFIX], and processA
 
@@ -24,7 +24,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -34,12 +33,9 @@ namespace {
 constexpr auto usage = "processB [--limit SECONDS] [--name SUFFIX]\n"
                        "  --limit SECONDS  how long to wait for A; 0: no limit (default 20)\n"
                        "  --name SUFFIX    the same as A's";
-constexpr ipc::time_limit default_limit{20'000};
 
-constexpr std::uint32_t coffees = 2;
-constexpr std::uint32_t cakes = 1;
 constexpr auto text = L"2 coffees and 1 cake, please";
-constexpr protocol::amount price{protocol::version, 950};
+constexpr auto price = L"9.50 euros";
 
 // What the window procedure knows and notes.
 struct owner_state {
@@ -47,37 +43,39 @@ struct owner_state {
     UINT receipt = clipboard::registered(protocol::receipt_format);
     std::vector<UINT> promised; // and not yet rendered
     bool is_taken = false;      // B has emptied the clipboard
-    bool is_replaced = false;   // and then another program has
-
-    bool is_promised(UINT format) const {
-        return std::ranges::find(promised, format) != promised.end();
-    }
+    bool is_replaced = false;   // and another program has done so after B
 };
 
-void render(owner_state& state, UINT format) {
-    if (state.is_promised(format)) {
-        clipboard::put(format, std::as_bytes(std::span(&price, 1)));
-        std::erase(state.promised, format);
-        ipc::print_line("B: renders the {}", format == state.invoice ? "invoice" : "receipt");
+// The window procedure calls this one and the next: no C++ exception may pass through it.
+void render(owner_state& state, UINT format) noexcept {
+    try {
+        if (std::erase(state.promised, format) != 0) { // else a stranger has sent the message
+            clipboard::put(format, clipboard::bytes_of(price));
+            ipc::print_line("B: renders the {}", format == state.invoice ? "invoice" : "receipt");
+        }
+    } catch (...) {
+        ipc::report_exception("B");
     }
 }
 
-void render_all(HWND window, owner_state& state) {
-    if (state.promised.empty()) {
+void render_all(HWND window, owner_state& state) noexcept {
+    if (state.promised.empty()) { // Wine sends the message also then
         return;
     }
-    ipc::print_line("B: closes its window, and so renders what is left");
-    const clipboard::session open(window);
-    if (GetClipboardOwner() == window) { // else another program has replaced the content just now
-        for (const UINT format : std::vector(state.promised)) {
-            render(state, format);
+    try {
+        ipc::print_line("B: closes its window, and so renders what is left");
+        const clipboard::session open(window);
+        if (GetClipboardOwner() == window) { // else another program has replaced the content
+            render(state, state.invoice);
+            render(state, state.receipt);
         }
+    } catch (...) {
+        ipc::report_exception("B");
     }
 }
 
 // ANCHOR: owner_procedure
-LRESULT CALLBACK owner_procedure(HWND window, UINT message, WPARAM wparam, LPARAM lparam) noexcept
-    try {
+LRESULT CALLBACK owner_procedure(HWND window, UINT message, WPARAM wparam, LPARAM lparam) noexcept {
     auto* state = clipboard::state_of<owner_state>(window);
     switch (message) {
     case WM_RENDERFORMAT: // in the GetClipboardData of a program that has the clipboard open
@@ -91,21 +89,17 @@ LRESULT CALLBACK owner_procedure(HWND window, UINT message, WPARAM wparam, LPARA
     case WM_CLOSE: return 0; // anybody can post it, and the default is to destroy the window
     default: return DefWindowProcW(window, message, wparam, lparam);
     }
-} catch (...) { // no exception may pass through a window procedure
-    return ipc::report_exception("B");
 }
 // ANCHOR_END: owner_procedure
 
 // Waits for the window of A, which may be started later, and opens its process.
 ipc::unique_handle find_listener(const std::wstring& title, const clipboard::deadline& end) {
     HWND window = nullptr;
-    while ((window = FindWindowExW(HWND_MESSAGE, nullptr, protocol::listener_class,
-                                   title.c_str())) == nullptr) {
-        if (end.left_ms() == 0) {
-            throw std::runtime_error("nobody listens to the clipboard: start processA");
-        }
-        clipboard::wait({}, std::min<DWORD>(end.left_ms(), 20)); // nothing tells of a new window
-    }
+    const auto is_there = [&] {
+        window = FindWindowExW(HWND_MESSAGE, nullptr, protocol::listener_class, title.c_str());
+        return window != nullptr;
+    };
+    clipboard::wait_until(is_there, end, "nobody listens to the clipboard: start processA");
     DWORD id = 0;
     GetWindowThreadProcessId(window, &id);
     ipc::unique_handle listener(
@@ -136,7 +130,7 @@ ipc::unique_handle take_turn(const clipboard::deadline& end) {
 
 std::vector<std::byte> order_for(const std::wstring& suffix) {
     const auto suffix_bytes = static_cast<std::uint32_t>(suffix.size() * sizeof(wchar_t));
-    const protocol::order order{protocol::version, coffees, cakes, suffix_bytes};
+    const protocol::order order{protocol::version, 2, 1, suffix_bytes};
     std::vector<std::byte> bytes(sizeof order + suffix_bytes);
     std::memcpy(bytes.data(), &order, sizeof order);
     std::memcpy(bytes.data() + sizeof order, suffix.data(), suffix_bytes);
@@ -144,12 +138,12 @@ std::vector<std::byte> order_for(const std::wstring& suffix) {
 }
 
 void put_order(HWND window, owner_state& state, const std::wstring& suffix,
-               clipboard::former_content& former) {
+               clipboard::content& former) {
     const clipboard::session open(window);
     clipboard::require_answering_owner();
-    former.save();
+    former = clipboard::copy_content();
     // ANCHOR: put_order
-    if (!EmptyClipboard()) { // the window becomes the owner; with a null window, nobody could put
+    if (!EmptyClipboard()) { // makes the window of OpenClipboard the owner
         ipc::throw_last_error("EmptyClipboard");
     }
     state.is_taken = true;
@@ -176,8 +170,8 @@ void wait_for_end(HANDLE listener, const owner_state& state, clipboard::unique_w
         if (state.is_replaced) {
             throw std::runtime_error("another program has replaced the order");
         }
-        if (window && !state.is_promised(state.invoice)) {
-            window.reset(); // as a program that ends; this runs WM_RENDERALLFORMATS
+        if (state.promised.size() == 1) { // the invoice is rendered
+            window.reset();               // as in a program that ends: WM_RENDERALLFORMATS
         }
     }
     const DWORD exit_code = ipc::wait_for_exit(listener, 0);
@@ -186,62 +180,66 @@ void wait_for_end(HANDLE listener, const owner_state& state, clipboard::unique_w
     }
 }
 
-// Returns whether the order is still on the clipboard, which is open.
-bool has_order(const std::wstring& suffix) {
-    const auto order = order_for(suffix);
-    const auto there =
-        clipboard::get(clipboard::registered(protocol::order_format), protocol::max_bytes);
-    return there.size() >= order.size() && std::equal(order.begin(), order.end(), there.begin());
-}
-
-void give_back(const clipboard::former_content& former, owner_state& state,
-               const std::wstring& suffix) {
+void give_back(const clipboard::content& former, owner_state& state, const std::wstring& suffix) {
     const auto window =
         clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
-    const clipboard::session open(window.get());
-    if (state.is_replaced || !has_order(suffix)) {
-        ipc::print_line("B: another program has changed the clipboard; it stays as it is");
-        return;
+    {
+        const clipboard::session open(window.get());
+        const UINT order_format = clipboard::registered(protocol::order_format);
+        if (!protocol::read_order(clipboard::get(order_format, protocol::max_bytes), suffix)) {
+            ipc::print_line("B: another program has changed the clipboard; it stays as it is");
+            return;
+        }
+        if (!EmptyClipboard()) {
+            ipc::throw_last_error("EmptyClipboard");
+        }
+        for (const auto& [format, bytes] : former) {
+            if (!bytes.empty()) {
+                clipboard::put(format, bytes);
+            }
+        }
     }
-    if (!EmptyClipboard()) {
-        ipc::throw_last_error("EmptyClipboard");
+    const std::string lost = clipboard::missing_formats(former);
+    ipc::print_line("B: the former content is back{}{}",
+                    lost.empty() ? "" : ", except for what cannot be copied: ", lost);
+}
+
+// Returns the exit code.
+int use_clipboard(HANDLE listener, const std::wstring& suffix, const clipboard::deadline& end) {
+    owner_state state;
+    clipboard::content former;
+    auto window = clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
+    int exit_code = 0;
+    try {
+        put_order(window.get(), state, suffix, former);
+        ipc::print_line("B: the clipboard has a text, an order, and two promises");
+        wait_for_end(listener, state, window, end);
+    } catch (...) {
+        exit_code = ipc::report_exception("B");
     }
-    former.restore();
-    if (former.lost().empty()) {
-        ipc::print_line("B: the clipboard has its former content again");
-    } else {
-        ipc::print_line("B: given back, except for what cannot be copied: {}", former.lost());
+    try {
+        if (state.is_taken) {
+            give_back(former, state, suffix);
+        }
+    } catch (...) {
+        exit_code = ipc::report_exception("B: the former content is not given back");
     }
+    return exit_code;
 }
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    ipc::time_limit limit = default_limit;
+    ipc::time_limit limit{20'000};
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event, which ends the waits
     const clipboard::deadline end(limit.ms);
-    owner_state state;
     const auto listener = find_listener(ipc::object_name(protocol::listener_class, suffix), end);
     const auto turn = take_turn(end);
     const ipc::scope_exit end_turn([&] { ReleaseMutex(turn.get()); });
-    auto window = clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
-
-    clipboard::former_content former;
-    const ipc::scope_exit restore([&] { // before the window is destroyed
-        try {
-            if (state.is_taken) {
-                give_back(former, state, suffix);
-            }
-        } catch (...) {
-            ipc::report_exception("B: the former content is not given back");
-        }
-    });
-    put_order(window.get(), state, suffix, former);
-    ipc::print_line("B: the clipboard has a text, an order, and two promises");
-    wait_for_end(listener.get(), state, window, end);
-    return 0;
+    ipc::print_line("B: takes the clipboard, and gives back what it can copy");
+    return use_clipboard(listener.get(), suffix, end);
 } catch (...) {
     return ipc::report_exception("B");
 }

@@ -1,18 +1,21 @@
 #pragma once
 
-// What A and B agree on: the names of the formats and objects, and the layout of the formats.
+// What A and B agree on: the names of the formats and objects, and the layout of an order.
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace protocol {
 
-// Registered formats: every program that registers the name gets the same number. No call takes a
-// name back, and there are 16,384 numbers: never put a changing part into a name. The suffix of
-// --name is therefore in the order.
+// Registered formats. Windows keeps each name until the session ends, so no name has a changing
+// part. The suffix of --name is in the order.
 constexpr auto order_format = L"ipc_demos.22.order";
-constexpr auto invoice_format = L"ipc_demos.22.invoice"; // promised; A asks for it
-constexpr auto receipt_format = L"ipc_demos.22.receipt"; // promised; nobody asks before B leaves
+constexpr auto invoice_format = L"ipc_demos.22.invoice"; // a promised text; A asks for it
+constexpr auto receipt_format = L"ipc_demos.22.receipt"; // a promised text; nobody asks for it
 
 // Any data of this format keeps the whole content out of the history (Win+V) and the cloud.
 constexpr auto no_history_format = L"ExcludeClipboardContentFromMonitorProcessing";
@@ -35,12 +38,21 @@ struct order {
 };
 static_assert(sizeof(order) == 16);
 
-struct amount { // an invoice, or a receipt
-    std::uint32_t version;
-    std::uint32_t cents;
-};
-static_assert(sizeof(amount) == 8);
-
 constexpr std::uint32_t version = 1;
+
+// Returns the order in these bytes if it is for the pair with this suffix.
+inline std::optional<order> read_order(const std::vector<std::byte>& bytes,
+                                       const std::wstring& suffix) {
+    order read{};
+    if (bytes.size() < sizeof read) {
+        return std::nullopt;
+    }
+    std::memcpy(&read, bytes.data(), sizeof read);
+    const bool is_ours =
+        read.version == version && read.suffix_bytes == suffix.size() * sizeof(wchar_t) &&
+        read.suffix_bytes <= bytes.size() - sizeof read &&
+        std::memcmp(bytes.data() + sizeof read, suffix.data(), read.suffix_bytes) == 0;
+    return is_ours ? std::optional(read) : std::nullopt;
+}
 
 } // namespace protocol

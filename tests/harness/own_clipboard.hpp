@@ -4,6 +4,7 @@
 // station has one, and a test can have a station. Tests with this header have the CTest property RESOURCE_LOCK
 // clipboard: an ordinary user gets one station, and all tests share it.
 
+#include "common/unique_handle.hpp"
 #include "tests/harness/launcher.hpp"
 
 #include <windows.h>
@@ -26,17 +27,17 @@ namespace ipc::test {
 class own_clipboard {
 public:
     own_clipboard() {
-        if (station_ == nullptr || !SetProcessWindowStation(station_)) {
-            throw std::runtime_error("no window station: " + std::to_string(GetLastError()));
+        // Two build folders have the same station.
+        const DWORD turn = turn_ ? WaitForSingleObject(turn_.get(), default_limit_ms) : WAIT_FAILED;
+        if (turn != WAIT_OBJECT_0 && turn != WAIT_ABANDONED_0) {
+            throw std::runtime_error("other tests keep the clipboard: " + std::to_string(turn));
         }
-        // CreateDesktopW makes it in the station of this process.
-        desktop_ = CreateDesktopW(L"ipc_demos", nullptr, nullptr, 0, MAXIMUM_ALLOWED, nullptr);
-        if (desktop_ == nullptr || !SetThreadDesktop(desktop_)) {
-            const DWORD error = GetLastError();
+        try {
+            enter();
+        } catch (...) {
             leave();
-            throw std::runtime_error("no desktop: " + std::to_string(error));
+            throw;
         }
-        empty();
     }
     ~own_clipboard() {
         empty();
@@ -57,11 +58,38 @@ public:
     }
 
 private:
-    static void empty() {
-        if (OpenClipboard(nullptr)) {
-            EmptyClipboard();
-            CloseClipboard();
+    [[noreturn]] static void fail(const char* call) {
+        throw std::runtime_error(std::string(call) + ": " + std::to_string(GetLastError()));
+    }
+    void enter() {
+        // Without a name: only administrators may choose one. Windows names it after the log-on session.
+        station_ = CreateWindowStationW(nullptr, 0, MAXIMUM_ALLOWED, nullptr);
+        if (station_ == nullptr) {
+            fail("CreateWindowStationW");
         }
+        if (!SetProcessWindowStation(station_)) {
+            fail("SetProcessWindowStation");
+        }
+        // CreateDesktopW makes it in the station of this process.
+        desktop_ = CreateDesktopW(L"ipc_demos", nullptr, nullptr, 0, GENERIC_ALL, nullptr);
+        if (desktop_ == nullptr || !SetThreadDesktop(desktop_)) {
+            fail("CreateDesktopW, SetThreadDesktop");
+        }
+        // A station that exists already may not give its clipboard to this process.
+        for (int tries = 0; !empty(); ++tries) {
+            if (tries == 200) {
+                fail("OpenClipboard");
+            }
+            Sleep(10);
+        }
+    }
+    static bool empty() {
+        if (!OpenClipboard(nullptr)) {
+            return false;
+        }
+        EmptyClipboard();
+        CloseClipboard();
+        return true;
     }
     void leave() noexcept {
         SetProcessWindowStation(former_station_);
@@ -69,15 +97,28 @@ private:
         if (desktop_ != nullptr) {
             CloseDesktop(desktop_);
         }
-        CloseWindowStation(station_);
+        if (station_ != nullptr) {
+            CloseWindowStation(station_);
+        }
+        ReleaseMutex(turn_.get());
     }
 
+    unique_handle turn_{CreateMutexW(nullptr, FALSE, L"Local\\ipc_demos.tests.clipboard")};
     HWINSTA former_station_ = GetProcessWindowStation();
     HDESK former_desktop_ = GetThreadDesktop(GetCurrentThreadId());
-    // Without a name: only administrators may choose one. Windows names it after the log-on session.
-    HWINSTA station_ = CreateWindowStationW(nullptr, 0, MAXIMUM_ALLOWED, nullptr);
+    HWINSTA station_ = nullptr;
     HDESK desktop_ = nullptr;
 };
+
+// Returns nothing if the system gives no station, and says why in the text.
+inline std::unique_ptr<own_clipboard> try_own_clipboard(std::string& why_not) {
+    try {
+        return std::make_unique<own_clipboard>();
+    } catch (const std::runtime_error& error) {
+        why_not = std::string("this user gets no clipboard for tests: ") + error.what();
+        return nullptr;
+    }
+}
 
 // A message-only window of the test, which does nothing.
 class plain_window {

@@ -19,6 +19,7 @@
 #include <windows.h>
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -69,7 +70,8 @@ bool read_order(HWND window, UINT format, const clipboard::deadline& end) {
         ipc::print_line("A: this is no order");
         return false;
     }
-    const auto order = clipboard::content_of<protocol::order>(bytes);
+    protocol::order order{};
+    std::memcpy(&order, bytes.data(), sizeof order);
     ipc::print_line("A: an order: coffees: {}, cakes: {}", order.coffees, order.cakes);
     // STARTER
     //~ const auto bytes = clipboard::get(format, protocol::max_bytes);
@@ -77,7 +79,8 @@ bool read_order(HWND window, UINT format, const clipboard::deadline& end) {
     //~     ipc::print_line("A: this is no order");
     //~     return false;
     //~ }
-    //~ const auto order = clipboard::content_of<protocol::order>(bytes);
+    //~ protocol::order order{};
+    //~ std::memcpy(&order, bytes.data(), sizeof order);
     //~ ipc::print_line("A: an order: coffees: {}, cakes: {}", order.coffees, order.cakes);
     //~ CloseClipboard();
     // END
