@@ -6,6 +6,7 @@
 
 #include <windows.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
@@ -24,7 +25,7 @@ namespace {
 
 // The open clipboard. Other programs have to wait as long as this object lives, so keep it short. It
 // opens with a window of its own: with a null window, OpenClipboard may let two programs in at
-// once, and nobody can put anything after EmptyClipboard.
+// once, and nobody owns what is put.
 class open_clipboard {
 public:
     explicit open_clipboard(DWORD limit_ms)
@@ -49,24 +50,29 @@ public:
 private:
     DWORD open(DWORD limit_ms) const {
         const ULONGLONG start_ms = GetTickCount64();
+        ULONGLONG gone_ms = 0;
         while (!OpenClipboard(window_)) { // another program has it open, for some milliseconds
             const DWORD error = GetLastError();
-            if (error != ERROR_ACCESS_DENIED || GetTickCount64() - start_ms >= limit_ms) {
+            if (error != ERROR_ACCESS_DENIED || gone_ms >= limit_ms) {
                 return error;
             }
             Sleep(10);
+            gone_ms = GetTickCount64() - start_ms;
         }
-        // The next calls may ask the owner for its data, and wait until it answers.
+        // The next calls may ask the owner for its data, and wait until it answers. A limit of 0, or
+        // above MAXLONG, would be none.
         const HWND owner = GetClipboardOwner();
+        const ULONGLONG left_ms = limit_ms > gone_ms ? limit_ms - gone_ms : 0;
         DWORD_PTR unused = 0;
+        SetLastError(ERROR_SUCCESS); // an owner that hangs sets no error
         if (owner != nullptr &&
-            SendMessageTimeoutW(owner, WM_NULL, 0, 0, SMTO_ABORTIFHUNG, limit_ms, &unused) == 0) {
-            const DWORD error = GetLastError();
-            // Its window is closed by now, or belongs to a program with more rights.
-            if (error != ERROR_INVALID_WINDOW_HANDLE && error != ERROR_ACCESS_DENIED) {
-                CloseClipboard();
-                return ERROR_TIMEOUT;
-            }
+            SendMessageTimeoutW(owner, WM_NULL, 0, 0, SMTO_ABORTIFHUNG,
+                                static_cast<UINT>(std::clamp<ULONGLONG>(left_ms, 1, MAXLONG)),
+                                &unused) == 0 &&
+            GetLastError() != ERROR_ACCESS_DENIED && // it has more rights: nobody can ask it
+            IsWindow(owner)) {                       // else it has closed its window meanwhile
+            CloseClipboard();
+            return ERROR_TIMEOUT;
         }
         return ERROR_SUCCESS;
     }
@@ -105,7 +111,7 @@ void put_text(const std::wstring& text, DWORD limit_ms) {
     if (SetClipboardData(CF_UNICODETEXT, memory.get()) == nullptr) {
         throw_error("SetClipboardData"); // the memory is still ours
     }
-    [[maybe_unused]] const void* given_away = memory.release(); // it belongs to Windows now
+    static_cast<void>(memory.release()); // it belongs to Windows now
 }
 
 // Returns the text on the clipboard, or nothing if there is none. Any program can have put it

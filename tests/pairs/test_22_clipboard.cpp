@@ -244,7 +244,7 @@ TEST_CASE(
 TEST_CASE("B may be started before A") {
     const pair_of pair;
     const auto b = pair.start_b();
-    CHECK_FALSE(b->wait(300));
+    CHECK_FALSE(b->wait(150));
     const auto a = pair.start_a();
     check_succeeded(*a, receipt);
     check_succeeded(*b, restored);
@@ -270,7 +270,7 @@ TEST_CASE("B puts the order first, a text, and the format that keeps it out of t
     CHECK(b->output().find("renders") == std::string::npos);
 }
 
-TEST_CASE("B gives back what was there, byte for byte: nothing, and many formats with 64 MiB") {
+TEST_CASE("B gives back what was there, byte for byte: nothing, and many formats with 16 MiB") {
     const pair_of pair;
     std::vector<clipboard_format> many;
     for (int i = 0; i < 30; ++i) {
@@ -282,7 +282,7 @@ TEST_CASE("B gives back what was there, byte for byte: nothing, and many formats
     many.emplace_back(CF_UNICODETEXT, text_bytes(L"Gr\u00FC\u00DFe"));
     many.emplace_back(CF_LOCALE, bytes_of(std::vector<std::uint32_t>{0x407}));
     many.emplace_back(registered(L"ipc_demos.22.test"),
-                      std::vector<std::byte>(64 * 1024 * 1024, std::byte(7)));
+                      std::vector<std::byte>(16 * 1024 * 1024, std::byte(7)));
     const std::vector<std::vector<clipboard_format>> contents = {{}, many};
     for (const auto& content : contents) {
         INFO("formats: " << content.size());
@@ -363,7 +363,7 @@ TEST_CASE("A and B go on when the clipboard is closed again") {
         const open_clipboard open;
         a = pair.start_a();
         b = pair.start_b();
-        CHECK_FALSE(b->wait(300));
+        CHECK_FALSE(b->wait(150));
     }
     check_succeeded(*a, receipt);
     check_succeeded(*b, restored);
@@ -490,7 +490,7 @@ TEST_CASE("A looks at a content once, whatever messages it gets") {
         PostMessageW(listener, WM_CLIPBOARDUPDATE, 0, 0);
     }
     const ULONGLONG start_ms = GetTickCount64();
-    while (GetTickCount64() - start_ms < 300) {
+    while (GetTickCount64() - start_ms < 150) {
         stranger.serve(10);
     }
     CHECK(stranger.asked() == 1);
@@ -500,11 +500,12 @@ TEST_CASE("A looks at a content once, whatever messages it gets") {
 TEST_CASE("A says so if the owner of the order hangs, or has ended before it rendered") {
     const pair_of pair;
     {
-        const fake_b hangs({order_for(pair.name)}); // this test, which serves no window now
+        const fake_b hangs({order_for(pair.name),
+                            {CF_UNICODETEXT, user_text}}); // this test, which serves no window now
         const auto a = pair.start(process_a, {L"--limit", L"1"});
         check_failed(*a, "A: the owner of the clipboard does not answer");
     }
-    replace({order_for(pair.name)});
+    replace({order_for(pair.name), {CF_UNICODETEXT, user_text}});
     const auto a = pair.start(process_a);
     check_failed(*a, "A: B has ended and has not rendered the invoice");
 }
@@ -561,6 +562,11 @@ TEST_CASE("B ends at once when A dies, and gives the former content back, or say
             }
             a->kill();
         }
+        if (!can_open) {
+            REQUIRE(b->wait_for_output("B: the former content is not given back: "
+                                       "OpenClipboard failed: ERROR_ACCESS_DENIED (5)"));
+            open.reset(); // B closes its window, and renders what it has promised
+        }
         REQUIRE(b->wait());
         REQUIRE(b->wait_for_end_of_output());
         CHECK(b->exit_code() == 1);
@@ -568,10 +574,6 @@ TEST_CASE("B ends at once when A dies, and gives the former content back, or say
         if (can_open) {
             CHECK(b->output() == std::string(b_has_put) + restored + "\n");
             check_user_text();
-        } else {
-            CHECK_THAT(b->error_output(),
-                       ContainsSubstring("B: the former content is not given back: "
-                                         "OpenClipboard failed: ERROR_ACCESS_DENIED (5)"));
         }
     }
 }
@@ -658,7 +660,7 @@ TEST_CASE("No window message of a stranger ends A or B or makes B render twice")
     check_user_text();
 }
 
-TEST_CASE("After 100 orders for another A this A has as many handles as before") {
+TEST_CASE("After 50 orders for another A this A has as many handles as before") {
     const pair_of pair;
     const auto a = pair.start_a();
     promising_window stranger;
@@ -669,7 +671,7 @@ TEST_CASE("After 100 orders for another A this A has as many handles as before")
     };
     change(10);
     const DWORD before = ipc::test::handle_count(a->process());
-    change(100);
+    change(50);
     const DWORD after = ipc::test::handle_count(a->process());
     CHECK(after <= before + 5);
     CHECK(a->output() == a_is_ready);
@@ -700,7 +702,7 @@ TEST_CASE("Whichever is killed at any of 20 moments, the other one ends by itsel
     for (int i = 0; i < 20; ++i) {
         INFO("round " << i);
         put_user_text();
-        const auto a = pair.start_a({L"--limit", L"0"});
+        const auto a = pair.start(process_a, {L"--limit", L"0"});
         const auto b = pair.start_b({L"--limit", L"0"});
         const bool a_dies = i % 2 == 0;
         const bool early = i % 5 == 0; // else while the two have to do with each other
