@@ -168,7 +168,8 @@ inline std::span<const std::byte> bytes_of(const std::wstring& text) { // with i
 }
 
 // Throws if the owner does not answer: it may have promised a format, and asking for it would wait
-// until the owner renders it. Windows gives up after 30 seconds.
+// until the owner renders it. Windows gives up after 30 seconds. Call it before the clipboard is
+// open: the answer can take its time.
 inline void require_answering_owner() {
     const HWND owner = GetClipboardOwner();
     DWORD_PTR unused = 0;

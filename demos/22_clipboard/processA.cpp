@@ -67,8 +67,8 @@ std::optional<HWND> take_order(HWND window, const std::wstring& suffix) {
     if (!IsClipboardFormatAvailable(order_format)) { // needs no open clipboard
         return std::nullopt;
     }
+    clipboard::require_answering_owner(); // each get may wait until it renders
     const clipboard::session open(window);
-    clipboard::require_answering_owner(); // each get may wait for the owner to render
     const auto order =
         protocol::read_order(clipboard::get(order_format, protocol::max_bytes), suffix);
     if (!order) {

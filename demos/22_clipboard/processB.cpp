@@ -139,8 +139,8 @@ std::vector<std::byte> order_for(const std::wstring& suffix) {
 
 void put_order(HWND window, owner_state& state, const std::wstring& suffix,
                clipboard::content& former) {
-    const clipboard::session open(window);
     clipboard::require_answering_owner();
+    const clipboard::session open(window);
     former = clipboard::copy_content();
     // ANCHOR: put_order
     if (!EmptyClipboard()) { // makes the window of OpenClipboard the owner

@@ -319,15 +319,6 @@ TEST_CASE("B names what it cannot give back, and gives the rest back") {
     check_user_text();
 }
 
-TEST_CASE("B touches nothing if the owner of the clipboard does not answer") {
-    const pair_of pair;
-    const fake_b user({{CF_UNICODETEXT, user_text}}); // this test, which serves no window now
-    const auto a = pair.start_a();
-    const auto b = pair.start_b({L"--limit", L"1"});
-    check_failed(*b, "B: the owner of the clipboard does not answer");
-    check_user_text();
-}
-
 TEST_CASE("A and B say so if the other one does not come, and B changes nothing") {
     const pair_of pair;
     put_user_text();
@@ -497,14 +488,26 @@ TEST_CASE("A looks at a content once, whatever messages it gets") {
     CHECK(a->output() == a_is_ready);
 }
 
-TEST_CASE("A says so if the owner of the order hangs, or has ended before it rendered") {
+TEST_CASE("A and B say so if the owner of the clipboard hangs, and B touches nothing") {
     const pair_of pair;
-    {
-        const fake_b hangs({order_for(pair.name),
-                            {CF_UNICODETEXT, user_text}}); // this test, which serves no window now
-        const auto a = pair.start(process_a, {L"--limit", L"1"});
-        check_failed(*a, "A: the owner of the clipboard does not answer");
-    }
+    const pair_of other = pair.another();
+    WNDCLASSW window_class{};
+    window_class.lpfnWndProc = DefWindowProcW;
+    window_class.lpszClassName = protocol::listener_class;
+    REQUIRE(RegisterClassW(&window_class) != 0);
+    const plain_window listener(ipc::object_name(protocol::listener_class, other.name).c_str(),
+                                protocol::listener_class);
+    const fake_b hangs({order_for(pair.name), {CF_UNICODETEXT, user_text}}); // serves no window
+    const auto a = pair.start(process_a);
+    const auto b = other.start_b();
+    check_failed(*a, "A: the owner of the clipboard does not answer");
+    check_failed(*b, "B: the owner of the clipboard does not answer");
+    CHECK(has_content(CF_UNICODETEXT, user_text));
+    CHECK(GetClipboardOwner() == hangs.window());
+}
+
+TEST_CASE("A says so if the owner of the order has ended and has not rendered the invoice") {
+    const pair_of pair;
     replace({order_for(pair.name), {CF_UNICODETEXT, user_text}});
     const auto a = pair.start(process_a);
     check_failed(*a, "A: B has ended and has not rendered the invoice");
