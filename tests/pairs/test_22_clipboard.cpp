@@ -376,6 +376,7 @@ TEST_CASE("A leaves other content alone, and takes the right order afterwards") 
         order_bytes(L"", protocol::version, bytes),
         order_bytes(pair.name.substr(1), protocol::version, bytes),
         order_bytes(pair.name + L"x", protocol::version, bytes + 2),
+        order_bytes(std::wstring(pair.name.size(), L'x'), protocol::version, bytes),
         order_bytes(L"", protocol::version, 0),
         std::vector<std::byte>(protocol::max_bytes + 1),
     };
