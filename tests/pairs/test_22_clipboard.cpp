@@ -51,14 +51,7 @@ constexpr auto receipt = "A: the receipt, which B left: 9.50 euros";
 // A clipboard for this test case and the programs that it starts.
 class pair_of {
 public:
-    pair_of() {
-        std::string why_not;
-        clipboard_ = ipc::test::try_own_clipboard(why_not);
-        if (clipboard_ == nullptr) {
-            SKIP(why_not);
-        }
-    }
-
+    pair_of() : clipboard_(clipboard_or_skip()) {}
     std::unique_ptr<program> start(const std::wstring& path, const arguments& more = {}) const {
         arguments command = {path, L"--name", name};
         command.insert(command.end(), more.begin(), more.end());
@@ -83,6 +76,15 @@ public:
     std::wstring name = ipc::test::unique_suffix();
 
 private:
+    static std::unique_ptr<ipc::test::own_clipboard> clipboard_or_skip() {
+        std::string why_not;
+        auto clipboard = ipc::test::try_own_clipboard(why_not);
+        if (clipboard == nullptr) {
+            SKIP(why_not);
+        }
+        return clipboard;
+    }
+
     std::shared_ptr<ipc::test::own_clipboard> clipboard_;
 };
 
@@ -140,13 +142,15 @@ public:
             SetClipboardData(registered(protocol::order_format), nullptr);
         }
         const ULONGLONG start_ms = GetTickCount64();
+        // cppcheck-suppress knownConditionTrueFalse // serve() calls the procedure, which counts
         while (asked_ == 0 && GetTickCount64() - start_ms < ipc::test::default_limit_ms) {
             serve(1);
         }
         REQUIRE(asked_ == 1);
     }
-    void serve(DWORD limit_ms) const {
-        MsgWaitForMultipleObjectsEx(0, nullptr, limit_ms, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
+    static void serve(DWORD limit_ms) {
+        const HANDLE none = nullptr;
+        MsgWaitForMultipleObjectsEx(0, &none, limit_ms, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
         MSG message{};
         while (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) {
             DispatchMessageW(&message);
@@ -645,7 +649,8 @@ TEST_CASE("No window message of a stranger ends A or B or makes B render twice")
         REQUIRE(b->wait_for_output(b_has_put));
         const HWND owner = GetClipboardOwner();
         REQUIRE(owner != nullptr);
-        for (UINT message : {WM_CLOSE, WM_CLIPBOARDUPDATE, WM_QUIT, WM_TIMER, WM_NULL}) {
+        for (const UINT message :
+             std::vector<UINT>{WM_CLOSE, WM_CLIPBOARDUPDATE, WM_QUIT, WM_TIMER, WM_NULL}) {
             PostMessageW(listener, message, 0, 0);
             PostMessageW(owner, message, 0, 0);
         }

@@ -29,13 +29,7 @@ const std::wstring clipboard_text = program_path(L"snippets", L"clipboard_text.e
 
 class station {
 public:
-    station() {
-        std::string why_not;
-        clipboard_ = ipc::test::try_own_clipboard(why_not);
-        if (clipboard_ == nullptr) {
-            SKIP(why_not);
-        }
-    }
+    station() : clipboard_(clipboard_or_skip()) {}
     result put(const std::wstring& text, const wchar_t* ms = L"20000") const {
         return run({clipboard_text, ms, text});
     }
@@ -47,6 +41,14 @@ public:
 private:
     result run(const std::vector<std::wstring>& command) const {
         return ipc::test::run(command, clipboard_->here());
+    }
+    static std::unique_ptr<ipc::test::own_clipboard> clipboard_or_skip() {
+        std::string why_not;
+        auto clipboard = ipc::test::try_own_clipboard(why_not);
+        if (clipboard == nullptr) {
+            SKIP(why_not);
+        }
+        return clipboard;
     }
     std::unique_ptr<ipc::test::own_clipboard> clipboard_;
 };
