@@ -1,12 +1,13 @@
-# add_demo(NN_technique [ALONE] [LIBRARIES library...] [RUN argument...])
+# add_demo(NN_technique [ALONE] [OWN_CLIPBOARD] [LIBRARIES library...] [RUN argument...])
 #
 # Builds demos/NN_technique/processA.cpp and processB.cpp, and the target NN_technique for both.
 #   LIBRARIES  what both link to besides common/, for example ws2_32
 #   ALONE      only A is started by the launcher; A starts B
+#   OWN_CLIPBOARD  its test keeps off the user's clipboard, and is skipped if it cannot
 #   RUN        what follows the pair's name in the launcher's command line: A's arguments, and
 #              for each B to start a -- with its arguments. Without RUN: one B, no arguments.
 function(add_demo pair)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "" "LIBRARIES;RUN")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE;OWN_CLIPBOARD" "" "LIBRARIES;RUN")
     if(arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "add_demo(${pair}): what is ${arg_UNPARSED_ARGUMENTS}?")
     endif()
@@ -38,9 +39,16 @@ function(add_demo pair)
 
     if(BUILD_TESTING)
         set(test "${number}: the built-in run prints expected_output.txt")
-        add_test(NAME "${test}" COMMAND run_pair
+        set(clipboard "")
+        if(arg_OWN_CLIPBOARD)
+            set(clipboard --own-clipboard)
+        endif()
+        add_test(NAME "${test}" COMMAND run_pair ${clipboard}
             --expect "${CMAKE_CURRENT_SOURCE_DIR}/${pair}/expected_output.txt" ${pair} ${run})
         set_tests_properties("${test}" PROPERTIES TIMEOUT 120)
+        if(arg_OWN_CLIPBOARD)
+            set_tests_properties("${test}" PROPERTIES RESOURCE_LOCK clipboard SKIP_RETURN_CODE 4)
+        endif()
     endif()
 endfunction()
 

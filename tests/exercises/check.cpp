@@ -130,9 +130,10 @@ test::program& trial::start_learner(const std::vector<std::wstring>& arguments,
     return start(is_a ? "A" : "B", learner_, arguments, options);
 }
 
-test::program& trial::start_partner(const std::vector<std::wstring>& arguments) {
+test::program& trial::start_partner(const std::vector<std::wstring>& arguments,
+                                    const test::start_options& options) {
     const bool is_a = std::filesystem::path(partner_).stem() == L"processA";
-    return start(is_a ? "A" : "B", partner_, arguments);
+    return start(is_a ? "A" : "B", partner_, arguments, options);
 }
 
 test::program& trial::start_helper(const std::vector<std::wstring>& arguments) {

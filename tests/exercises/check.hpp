@@ -30,7 +30,8 @@ public:
     // A check names a program "A", "B" or "helper" in its texts, and with several Bs "B 1", "B 2" ...
     test::program& start_learner(const std::vector<std::wstring>& arguments = {},
                                  const test::start_options& options = {});
-    test::program& start_partner(const std::vector<std::wstring>& arguments = {});
+    test::program& start_partner(const std::vector<std::wstring>& arguments = {},
+                                 const test::start_options& options = {});
     test::program& start_helper(const std::vector<std::wstring>& arguments);
 
     // Starts this check program itself with "play" and these arguments, in the role of the pair's other half. The

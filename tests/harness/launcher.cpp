@@ -215,6 +215,10 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
     startup.StartupInfo.hStdOutput = output.write_end.get();
     startup.StartupInfo.hStdError = error.write_end.get();
     startup.lpAttributeList = attributes;
+    std::wstring desktop = options.desktop;
+    if (!desktop.empty()) {
+        startup.StartupInfo.lpDesktop = desktop.data();
+    }
 
     std::wstring command = command_line(arguments);
     PROCESS_INFORMATION started{};

@@ -55,6 +55,7 @@ private:
 struct start_options {
     std::vector<HANDLE> inherited; // besides the standard handles; they must be inheritable
     DWORD creation_flags = 0;      // further flags for CreateProcessW
+    std::wstring desktop;          // "station\\desktop"; empty: that of this program
     std::function<void(std::string_view line)> on_line; // is called on another thread
     // How much of each output is kept, in bytes; 0: everything. The rest is read and forgotten.
     std::size_t most_output_bytes = 0;

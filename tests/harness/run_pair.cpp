@@ -3,14 +3,15 @@
 // Each program runs in a job object, so that no process is left when run_pair ends, even by a
 // crash. After the time limit run_pair names the programs that still run, and ends them.
 //
-// Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A's arguments]
-//               [-- [B's arguments]]...
+// Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard]
+//               PAIR [A's arguments] [-- [B's arguments]]...
 // Each "--" starts one B. Without a "--" run_pair starts only A, and A starts B.
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
 #include "tests/harness/launcher.hpp"
+#include "tests/harness/own_clipboard.hpp"
 
 #include <windows.h>
 
@@ -28,13 +29,17 @@
 namespace {
 
 constexpr auto usage =
-    "run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A...] [-- [B...]]...\n"
+    "run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard] PAIR [A...] [-- "
+    "[B...]]...\n"
     "  --limit SECONDS  end both programs after this time (default: 30; 0: never)\n"
     "  --expect FILE    compare the lines with FILE and fail if they differ\n"
     "  --record FILE    write the lines to FILE, in the order of their arrival\n"
+    "  --own-clipboard  keep the programs off the user's clipboard; exit code 4 if that cannot be\n"
     "  PAIR             the pair's folder, such as 01_stdout_redirection\n"
     "  A...             arguments for processA\n"
     "  -- B...          starts one processB with these arguments; may be repeated";
+
+constexpr int exit_code_skipped = 4; // CTest's SKIP_RETURN_CODE of these tests
 
 constexpr const char* colour_codes[] = {"\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m"};
 
@@ -160,10 +165,14 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::time_limit limit{30'000};
     std::wstring expect;
     std::wstring record_file;
+    bool own_clipboard = false;
     std::vector<std::wstring> pair;
-    ipc::parse_arguments(
-        argc, argv, usage,
-        {{L"--limit", &limit}, {L"--expect", &expect}, {L"--record", &record_file}}, &pair);
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--limit", &limit},
+                          {L"--expect", &expect},
+                          {L"--record", &record_file},
+                          {L"--own-clipboard", &own_clipboard}},
+                         &pair);
     if (pair.empty()) {
         throw ipc::usage_error("which pair? usage: run_pair PAIR, such as 01_stdout_redirection");
     }
@@ -171,11 +180,21 @@ int wmain(int argc, wchar_t* argv[]) try {
         expect.empty() ? std::vector<std::string>() : read_lines(expect);
 
     ipc::test::start_desktop();
+    ipc::test::start_options options;
+    std::unique_ptr<ipc::test::own_clipboard> clipboard;
+    if (own_clipboard) {
+        std::string why_not;
+        clipboard = ipc::test::try_own_clipboard(why_not);
+        if (clipboard == nullptr) {
+            ipc::print_line("run_pair: skipped: {}", why_not);
+            return exit_code_skipped;
+        }
+        options = clipboard->here();
+    }
     screen output;
     std::vector<member> members = members_of(pair);
     for (std::size_t i = 0; i < members.size(); ++i) {
         member& partner = members[i];
-        ipc::test::start_options options;
         options.on_line = [&output, i](std::string_view line) {
             output.show(static_cast<int>(i), line);
         };

@@ -1,10 +1,12 @@
 #include "tests/harness/launcher.hpp"
+#include "tests/harness/own_clipboard.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pairs.hpp" // written by CMake: `pairs`, each as run_pair takes it
@@ -31,28 +33,46 @@ std::vector<arguments> commands_of(const arguments& pair, const std::wstring& su
     return commands;
 }
 
+// Whether the programs have to keep off the user's clipboard.
+bool uses_clipboard(const arguments& pair) {
+    return pair.front() == L"22_clipboard";
+}
+
 } // namespace
 
 TEST_CASE("All pairs run twice at the same time under different names") {
     REQUIRE_FALSE(pairs.empty());
+    std::string no_clipboard;
+    const auto clipboard = ipc::test::try_own_clipboard(no_clipboard);
+    std::vector<arguments> tested = pairs;
+    if (clipboard == nullptr) {
+        WARN("left out: 22_clipboard: " << no_clipboard);
+        std::erase_if(tested, uses_clipboard);
+    }
+    const auto start = [&](const arguments& pair, const arguments& command) {
+        return std::make_unique<ipc::test::program>(
+            command, uses_clipboard(pair) ? clipboard->here() : ipc::test::start_options());
+    };
     std::vector<std::unique_ptr<ipc::test::program>> programs;
-    std::vector<arguments> commands_of_bs;
+    std::vector<std::pair<arguments, arguments>> commands_of_bs; // each with its pair
     for (const std::wstring& suffix : {ipc::test::unique_suffix(), ipc::test::unique_suffix()}) {
-        for (const arguments& pair : pairs) {
+        for (const arguments& pair : tested) {
             const std::vector<arguments> commands = commands_of(pair, suffix);
-            programs.push_back(std::make_unique<ipc::test::program>(commands.front()));
-            commands_of_bs.insert(commands_of_bs.end(), commands.begin() + 1, commands.end());
+            programs.push_back(start(pair, commands.front()));
+            for (std::size_t i = 1; i < commands.size(); ++i) {
+                commands_of_bs.emplace_back(pair, commands[i]);
+            }
         }
     }
     // Every A is there before the first B comes: otherwise they might run one after the other.
     for (std::size_t i = 0; i < programs.size(); ++i) {
         // The relay prints only what its server sends, and waits for the server.
-        CHECK((pairs[i % pairs.size()].front() == L"12_pipe_relay" ||
+        CHECK((tested[i % tested.size()].front() == L"12_pipe_relay" ||
                programs[i]->wait_for_output("A: ")));
         CHECK(programs[i]->error_output().empty());
     }
-    for (const arguments& command : commands_of_bs) {
-        programs.push_back(std::make_unique<ipc::test::program>(command));
+    for (const auto& [pair, command] : commands_of_bs) {
+        programs.push_back(start(pair, command));
     }
     for (const auto& program : programs) {
         REQUIRE(program->wait());

@@ -1,0 +1,90 @@
+// Exercise 22.1: when A runs, nobody can copy any more; and now and then A itself fails. Mend it.
+//
+// A listens to the clipboard, reads one order, and ends. It ignores other content.
+//
+// Run: processA [--limit SECONDS] [--name SUFFIX], and the pair's processB
+
+#include "clipboard.hpp"
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/scope_exit.hpp"
+#include "common/security.hpp"
+#include "common/text.hpp"
+#include "protocol.hpp"
+
+#include <windows.h>
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+constexpr auto usage = "processA [--limit SECONDS] [--name SUFFIX]";
+
+// Only notes the change.
+LRESULT CALLBACK listener_procedure(HWND window, UINT message, WPARAM wparam,
+                                    LPARAM lparam) noexcept {
+    if (message == WM_CLIPBOARDUPDATE) {
+        *clipboard::state_of<bool>(window) = true;
+        return 0;
+    }
+    return DefWindowProcW(window, message, wparam, lparam);
+}
+
+// Opens the clipboard. Throws std::runtime_error("the clipboard is in use") at the end of the time limit.
+void open_clipboard(HWND window, [[maybe_unused]] const clipboard::deadline& end) {
+    if (!OpenClipboard(window)) {
+        ipc::throw_last_error("OpenClipboard");
+    }
+}
+
+// Returns whether there was an order.
+bool read_order(HWND window, UINT format, const clipboard::deadline& end) {
+    if (!IsClipboardFormatAvailable(format)) {
+        return false;
+    }
+    open_clipboard(window, end);
+    const auto bytes = clipboard::get(format, protocol::max_bytes);
+    if (bytes.size() < sizeof(protocol::order)) {
+        ipc::print_line("A: this is no order");
+        return false;
+    }
+    protocol::order order{};
+    std::memcpy(&order, bytes.data(), sizeof order);
+    ipc::print_line("A: an order: coffees: {}, cakes: {}", order.coffees, order.cakes);
+    CloseClipboard();
+    return true;
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    ipc::time_limit limit{20'000};
+    std::wstring suffix;
+    ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
+    const clipboard::deadline end(limit.ms);
+    const UINT format = clipboard::registered(protocol::order_format);
+    bool changed = true; // look at what is there already
+    const auto window = clipboard::create_window(protocol::listener_class,
+                                                 ipc::object_name(protocol::listener_class, suffix),
+                                                 listener_procedure, &changed);
+    if (!AddClipboardFormatListener(window.get())) {
+        ipc::throw_last_error("AddClipboardFormatListener");
+    }
+    const ipc::scope_exit remove([&] { RemoveClipboardFormatListener(window.get()); });
+    ipc::print_line("A: listens to the clipboard");
+    for (;;) {
+        if (changed) {
+            changed = false;
+            if (read_order(window.get(), format, end)) {
+                return 0;
+            }
+        } else if (clipboard::wait({}, end.left_ms()) == WAIT_TIMEOUT) {
+            throw std::runtime_error("nobody has put an order on the clipboard");
+        }
+    }
+} catch (...) {
+    return ipc::report_exception("A");
+}
