@@ -14,7 +14,6 @@
 #include "socket_file.hpp"
 #include "sockets.hpp"
 
-#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstddef>
@@ -34,7 +33,6 @@ constexpr auto usage =
     "  --limit SECONDS  how long each wait for the server may last (default: 10; 0: no limit)\n"
     "  --name SUFFIX    appended to the socket file's name, as with processA";
 constexpr ipc::time_limit default_limit{10'000};
-constexpr int look_again_ms = 200;
 
 // When a limit is over: a time of GetTickCount64. One end serves all calls of a step, so that a server that
 // sends a byte now and then does not make the limit start again.
@@ -56,25 +54,16 @@ int rest_ms(ULONGLONG end_ms) {
     return end_ms == ULLONG_MAX ? -1 : static_cast<int>(end_ms > now_ms ? end_ms - now_ms : 0);
 }
 
-void check_ready(const char* call, int ready) {
+// Returns when it is worth calling send or recv again.
+void wait_until_ready(const unique_socket& server, SHORT events, ULONGLONG end_ms) {
+    WSAPOLLFD poll{server.get(), events, 0};
+    const int ready = WSAPoll(&poll, 1, rest_ms(end_ms));
     if (ready == SOCKET_ERROR) {
-        throw_socket_error(call);
+        throw_socket_error("WSAPoll");
     }
     if (ready == 0) {
         throw std::runtime_error("the server did not answer in time");
     }
-}
-
-// Returns when it is worth calling send or recv again.
-void wait_until_ready(const unique_socket& server, SHORT events, ULONGLONG end_ms) {
-    WSAPOLLFD poll{server.get(), events, 0};
-    const int rest = rest_ms(end_ms);
-    const int wait_ms = rest < 0 ? look_again_ms : std::min(rest, look_again_ms);
-    const int ready = WSAPoll(&poll, 1, wait_ms);
-    if (ready == 0 && rest != 0) {
-        return; // Wine 8 can miss a reset at the moment when the wait starts
-    }
-    check_ready("WSAPoll", ready);
 }
 
 void send_all(const unique_socket& server, std::string_view bytes, ULONGLONG end_ms) {

@@ -522,7 +522,7 @@ TEST_CASE("When the server is killed, at any moment, a client ends with one line
         running_server server;
         raw_client idle(server.pipe);
         CHECK(idle.ask("x") == "X");
-        ipc::test::program b(server.client({L"--in", folder.file(L"in")}));
+        ipc::test::program b(server.client({L"--limit", L"5", L"--in", folder.file(L"in")}));
         REQUIRE(b.wait_for_output("B: "));
         b.wait(random() % 30);
         server.a.kill();
