@@ -1,0 +1,197 @@
+// Demo 23, process A: a DDE server, written with DDEML as old programs are.
+//
+// A registers a service name. Clients find it by service and topic, and ask for an item: they request its
+// value, poke a new one, or start an advise loop and get each new value. A client can also send a command to
+// execute. All of this arrives in one callback function, while A handles its window messages. A ends at the
+// command [exit], at Ctrl+C, or when no client has done anything for the limit.
+//
+// Run: processA [--limit SECONDS] [--name SUFFIX], and processB
+
+#include "common/arguments.hpp"
+#include "common/error.hpp"
+#include "common/scope_exit.hpp"
+#include "common/security.hpp"
+#include "common/stop.hpp"
+#include "common/text.hpp"
+#include "dde_parts.hpp"
+#include "protocol.hpp"
+
+#include <windows.h>
+
+#include <ddeml.h>
+
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+constexpr auto usage =
+    "processA [--limit SECONDS] [--name SUFFIX]\n"
+    "  --limit SECONDS  how long to wait for a client's next step; 0: no limit (default 20)\n"
+    "  --name SUFFIX    added to the service's name: several pairs run at once";
+constexpr ipc::time_limit default_limit{20'000};
+
+// DDEML passes no pointer of the program to the callback: it needs a global. One thread uses it.
+struct server {
+    DWORD instance = 0;
+    const string_handle* topic = nullptr;
+    const string_handle* item = nullptr;
+    int temperature = protocol::first_temperature;
+    bool has_changed = false; // and the advise loops do not have the value yet
+    std::uint64_t transactions = 0;
+    bool told_to_exit = false;
+    std::exception_ptr failure; // what the callback has thrown
+};
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the only way into the callback
+server office;
+
+HDDEDATA answer(ULONG_PTR value) {
+    return reinterpret_cast<HDDEDATA>(value); // TRUE, FALSE or a DDE_ flag
+}
+
+bool is_offered(HSZ topic, HSZ item, UINT format) {
+    return office.topic->matches(topic) && office.item->matches(item) && format == protocol::format;
+}
+
+// DDEML frees the handle when the callback has returned it.
+HDDEDATA create_value() {
+    // ANCHOR: create_value
+    std::wstring text = std::to_wstring(office.temperature);
+    const HDDEDATA data = DdeCreateDataHandle(
+        office.instance, reinterpret_cast<BYTE*>(text.data()),
+        static_cast<DWORD>((text.size() + 1) * sizeof(wchar_t)), // with the terminating zero
+        0,                                                       // offset
+        office.item->get(), protocol::format,
+        0); // DDEML owns the data, and frees them
+    // ANCHOR_END: create_value
+    if (data == nullptr) {
+        throw_dde_error("DdeCreateDataHandle", DdeGetLastError(office.instance));
+    }
+    return data;
+}
+
+void set_temperature(int value) {
+    office.temperature = value;
+    office.has_changed = true;
+}
+
+HDDEDATA handle_poke(HDDEDATA data) {
+    const std::optional<int> value = read_temperature(data);
+    if (!value) {
+        ipc::print_line("A: poke: refused, it is no temperature");
+        return answer(DDE_FNOTPROCESSED);
+    }
+    ipc::print_line("A: poke: the temperature is {}", *value);
+    set_temperature(*value);
+    return answer(DDE_FACK);
+}
+
+HDDEDATA handle_execute(HDDEDATA data) {
+    const std::optional<std::wstring> command = read_text(data);
+    if (command == protocol::reset_command) {
+        ipc::print_line("A: execute [reset]");
+        set_temperature(protocol::first_temperature);
+    } else if (command == protocol::exit_command) {
+        ipc::print_line("A: execute [exit]");
+        office.told_to_exit = true; // not here: the client still waits for the answer
+    } else {
+        ipc::print_line("A: execute: refused, it is no command");
+        return answer(DDE_FNOTPROCESSED);
+    }
+    return answer(DDE_FACK);
+}
+
+// ANCHOR: callback
+HDDEDATA CALLBACK on_transaction(UINT type, UINT format, HCONV, HSZ topic, HSZ item, HDDEDATA data,
+                                 ULONG_PTR, ULONG_PTR) noexcept try {
+    ++office.transactions;
+    switch (type) {
+    case XTYP_CONNECT: return answer(office.topic->matches(topic));
+    case XTYP_CONNECT_CONFIRM: ipc::print_line("A: a client has connected"); return nullptr;
+    case XTYP_ADVSTART: return answer(is_offered(topic, item, format));
+    case XTYP_REQUEST: // the client asks
+    case XTYP_ADVREQ:  // DDEML asks, for an advise loop
+        return is_offered(topic, item, format) ? create_value() : nullptr;
+    case XTYP_POKE:
+        return is_offered(topic, item, format) ? handle_poke(data) : answer(DDE_FNOTPROCESSED);
+    case XTYP_EXECUTE: return handle_execute(data);
+    case XTYP_DISCONNECT: ipc::print_line("A: a client has left"); return nullptr;
+    default: return nullptr; // also for what a later Windows may add
+    }
+} catch (...) {
+    office.failure = std::current_exception(); // it must not pass through the code of Windows
+    return nullptr;
+}
+// ANCHOR_END: callback
+
+// Called when the callback has returned: a client gets the answer to its poke first, and the new value then.
+void post_change() {
+    office.has_changed = false;
+    // ANCHOR: post_advise
+    // DDEML now asks the callback for the value, with XTYP_ADVREQ, once for each advise loop.
+    if (!DdePostAdvise(office.instance, office.topic->get(), office.item->get())) {
+        throw_dde_error("DdePostAdvise", DdeGetLastError(office.instance));
+    }
+    // ANCHOR_END: post_advise
+}
+
+// Returns when a client has told A to exit, or at Ctrl+C.
+void serve(DWORD limit_ms) {
+    while (!office.told_to_exit) {
+        const std::uint64_t before = office.transactions;
+        const DWORD result = run_messages({ipc::ctrl_c_event()}, limit_ms,
+                                          [&] { return office.transactions != before; });
+        if (office.failure) {
+            std::rethrow_exception(office.failure);
+        }
+        if (office.has_changed) {
+            post_change();
+        }
+        if (result == WAIT_OBJECT_0) {
+            return; // Ctrl+C
+        }
+        if (result == WAIT_TIMEOUT) {
+            throw std::runtime_error("no client has done anything within the limit");
+        }
+    }
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    ipc::time_limit limit = default_limit;
+    std::wstring suffix;
+    ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
+    ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event
+
+    // ANCHOR: register
+    const UINT error = DdeInitializeW(&office.instance, // 0: a new instance
+                                      on_transaction,   // for all transactions
+                                      CBF_SKIP_REGISTRATIONS |
+                                          CBF_SKIP_UNREGISTRATIONS, // not for other servers' names
+                                      0);
+    if (error != DMLERR_NO_ERROR) {
+        throw_dde_error("DdeInitializeW", error); // GetLastError says nothing here
+    }
+    const ipc::scope_exit uninitialize(
+        [] { DdeUninitialize(office.instance); }); // ends conversations
+    const string_handle service(office.instance, ipc::object_name(protocol::service, suffix));
+    const string_handle topic(office.instance, protocol::topic);
+    const string_handle item(office.instance, protocol::item);
+    office.topic = &topic;
+    office.item = &item;
+    if (DdeNameService(office.instance, service.get(), nullptr, DNS_REGISTER) == nullptr) {
+        throw_dde_error("DdeNameService", DdeGetLastError(office.instance));
+    }
+    // ANCHOR_END: register
+    ipc::print_line("A: the service is registered; waiting for clients");
+    serve(limit.ms);
+    DdeNameService(office.instance, service.get(), nullptr, DNS_UNREGISTER);
+    ipc::print_line("A: leaving");
+    return 0;
+} catch (...) {
+    return ipc::report_exception("A");
+}
