@@ -27,6 +27,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -40,6 +41,7 @@ constexpr auto usage =
     "  --name SUFFIX      the same as A's";
 constexpr ipc::time_limit default_limit{10'000};
 constexpr DWORD retry_ms = 250; // to connect again, unless a server is announced before
+constexpr DWORD guard_delay_ms = 1'000;
 constexpr DWORD longest_transaction_ms = 3'600'000;
 constexpr auto server_left = "the server has left";
 
@@ -75,9 +77,37 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ, HSZ, HDDEDATA data
 }
 // ANCHOR_END: callback
 
-// Broadcasts the two names to the top-level windows of this desktop, until a server answers.
+// DdeConnect sends a message to every top-level window of the desktop. It has no limit of its own, and
+// nothing cancels it: it can wait for a hung window of any other program. So this ends B instead.
+class connect_guard {
+public:
+    explicit connect_guard(DWORD limit_ms)
+        : connected_(CreateEventW(nullptr, TRUE, FALSE, nullptr)) {
+        if (!connected_) {
+            ipc::throw_last_error("CreateEventW");
+        }
+        thread_ = std::jthread([event = connected_.get(), limit_ms] {
+            if (WaitForSingleObject(event, limit_ms) == WAIT_TIMEOUT) {
+                ipc::print_error_line(
+                    "B: DdeConnect does not return: some window on this desktop hangs");
+                TerminateProcess(GetCurrentProcess(), 1);
+            }
+        });
+    }
+    ~connect_guard() { SetEvent(connected_.get()); } // and ~jthread waits for the thread
+    connect_guard(const connect_guard&) = delete;
+    connect_guard& operator=(const connect_guard&) = delete;
+
+private:
+    ipc::unique_handle connected_;
+    std::jthread thread_;
+};
+
+// Broadcasts the two names until a server answers.
 HCONV connect(const string_handle& service, const string_handle& topic, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
+    // Later than the limit: if DdeConnect returns, the function can say more.
+    const connect_guard guard(limit_ms == INFINITE ? INFINITE : limit_ms + guard_delay_ms);
     for (;;) {
         watcher.server_announced = false;
         // ANCHOR: connect
