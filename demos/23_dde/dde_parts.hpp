@@ -119,24 +119,29 @@ inline DWORD run_messages(const std::vector<HANDLE>& handles, DWORD limit_ms,
                           const std::function<bool()>& done) {
     const auto count = static_cast<DWORD>(handles.size());
     const ULONGLONG start_ms = GetTickCount64();
+    const auto left_ms = [&]() -> DWORD {
+        const ULONGLONG passed_ms = GetTickCount64() - start_ms;
+        if (limit_ms == INFINITE) {
+            return INFINITE;
+        }
+        return passed_ms < limit_ms ? limit_ms - static_cast<DWORD>(passed_ms) : 0;
+    };
     // ANCHOR: run_messages
     while (!done()) {
-        const ULONGLONG passed_ms = GetTickCount64() - start_ms;
-        if (passed_ms >= limit_ms && limit_ms != INFINITE) {
-            return WAIT_TIMEOUT;
+        const DWORD wait_ms = left_ms();
+        if (wait_ms == 0) {
+            return WAIT_TIMEOUT; // although there may be messages: a flood of them has no end
         }
-        const DWORD left_ms =
-            limit_ms == INFINITE ? INFINITE : limit_ms - static_cast<DWORD>(passed_ms);
-        const DWORD result = MsgWaitForMultipleObjectsEx(count, handles.data(), left_ms,
+        const DWORD result = MsgWaitForMultipleObjectsEx(count, handles.data(), wait_ms,
                                                          QS_ALLINPUT, MWMO_INPUTAVAILABLE);
         if (result == WAIT_FAILED) {
             ipc::throw_last_error("MsgWaitForMultipleObjectsEx");
         }
-        if (result < WAIT_OBJECT_0 + count) {
-            return result; // before the messages: a flood of them does not hide Ctrl+C
+        if (result != WAIT_OBJECT_0 + count) {
+            return result; // a handle: it comes before the messages; or WAIT_TIMEOUT
         }
         MSG message;
-        if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) { // handles what was sent, too
+        if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) { // also handles what was sent
             DispatchMessageW(&message);
         }
     }
