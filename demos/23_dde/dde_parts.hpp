@@ -12,16 +12,15 @@
 #include <ddeml.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdint>
+#include <charconv>
+#include <cstddef>
+#include <cstdio>
 #include <cstring>
-#include <cwchar>
 #include <functional>
-#include <initializer_list>
-#include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 // Returns "DMLERR_NOTPROCESSED (0x4009)". DDEML has its own codes: GetLastError and FormatMessageW do
@@ -36,15 +35,12 @@ inline std::string dde_error_text(UINT code) {
                                      "POSTMSG_FAILED",      "REENTRANCY",
                                      "SERVER_DIED",         "SYS_ERROR",
                                      "UNADVACKTIMEOUT",     "UNFOUND_QUEUE_ID"};
-    constexpr const char* digits = "0123456789ABCDEF";
-    std::string number = "0x";
-    for (int shift = 12; shift >= 0; shift -= 4) {
-        number += digits[code >> shift & 0xF];
-    }
+    char number[16];
+    std::snprintf(number, sizeof number, "(0x%04X)", code);
     if (code < DMLERR_FIRST || code > DMLERR_LAST) {
-        return "error " + number;
+        return std::string("error ") + number;
     }
-    return std::string("DMLERR_") + names[code - DMLERR_FIRST] + " (" + number + ")";
+    return std::string("DMLERR_") + names[code - DMLERR_FIRST] + " " + number;
 }
 
 [[noreturn]] inline void throw_dde_error(const std::string& call, UINT code) {
@@ -98,18 +94,15 @@ inline std::optional<std::wstring> read_text(HDDEDATA data) {
 
 // Returns the temperature that the data name, or nothing if they do not name one.
 inline std::optional<int> read_temperature(HDDEDATA data) {
-    const std::optional<std::wstring> text = read_text(data);
-    if (!text || text->empty() || text->find_first_not_of(L"-0123456789") != std::wstring::npos) {
-        return std::nullopt;
-    }
-    wchar_t* end = nullptr;
-    errno = 0;
-    const long value = std::wcstol(text->c_str(), &end, 10);
-    if (errno != 0 || *end != L'\0' || value < protocol::lowest_temperature ||
+    const std::string text = ipc::to_utf8(read_text(data).value_or(L""));
+    int value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stop != end || value < protocol::lowest_temperature ||
         value > protocol::highest_temperature) {
         return std::nullopt;
     }
-    return static_cast<int>(value);
+    return value;
 }
 
 // Handles this thread's messages: inside of them, DDEML calls the callback. Returns WAIT_OBJECT_0 + i
@@ -121,8 +114,8 @@ inline DWORD run_messages(const std::vector<HANDLE>& handles, DWORD limit_ms,
     const ULONGLONG start_ms = GetTickCount64();
     const auto left_ms = [&]() -> DWORD {
         const ULONGLONG passed_ms = GetTickCount64() - start_ms;
-        if (limit_ms == INFINITE) {
-            return INFINITE;
+        if (limit_ms == INFINITE) { // --limit 0: Ctrl+C ends the program
+            return INFINITE;        // the same
         }
         return passed_ms < limit_ms ? limit_ms - static_cast<DWORD>(passed_ms) : 0;
     };

@@ -58,7 +58,6 @@ bool is_offered(HSZ topic, HSZ item, UINT format) {
 
 // DDEML frees the handle when the callback has returned it.
 HDDEDATA create_value() {
-    // ANCHOR: create_value
     std::wstring text = std::to_wstring(office.temperature);
     const HDDEDATA data = DdeCreateDataHandle(
         office.instance, reinterpret_cast<BYTE*>(text.data()),
@@ -66,7 +65,6 @@ HDDEDATA create_value() {
         0,                                                       // offset
         office.item->get(), protocol::format,
         0); // DDEML owns the data, and frees them
-    // ANCHOR_END: create_value
     if (data == nullptr) {
         throw_dde_error("DdeCreateDataHandle", DdeGetLastError(office.instance));
     }
@@ -130,12 +128,10 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT format, HCONV, HSZ topic, HSZ i
 // Called when the callback has returned: a client gets the answer to its poke first, and the new value then.
 void post_change() {
     office.has_changed = false;
-    // ANCHOR: post_advise
     // DDEML now asks the callback for the value, with XTYP_ADVREQ, once for each advise loop.
     if (!DdePostAdvise(office.instance, office.topic->get(), office.item->get())) {
         throw_dde_error("DdePostAdvise", DdeGetLastError(office.instance));
     }
-    // ANCHOR_END: post_advise
 }
 
 // Returns when a client has told A to exit, or at Ctrl+C.
@@ -144,11 +140,11 @@ void serve(DWORD limit_ms) {
         const std::uint64_t before = office.transactions;
         const DWORD result = run_messages({ipc::ctrl_c_event()}, limit_ms,
                                           [&] { return office.transactions != before; });
-        if (office.failure) {
-            std::rethrow_exception(office.failure);
-        }
         if (office.has_changed) {
             post_change();
+        }
+        if (office.failure) {
+            std::rethrow_exception(office.failure);
         }
         if (result == WAIT_OBJECT_0) {
             return; // Ctrl+C

@@ -58,7 +58,6 @@ struct client {
 // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the only way into the callback
 client watcher;
 
-// ANCHOR: callback
 HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ, HSZ, HDDEDATA data, ULONG_PTR,
                                  ULONG_PTR) noexcept try {
     switch (type) {
@@ -75,7 +74,6 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ, HSZ, HDDEDATA data
     watcher.failure = std::current_exception(); // it must not pass through the code of Windows
     return nullptr;
 }
-// ANCHOR_END: callback
 
 // DdeConnect sends a message to every top-level window of the desktop. It has no limit of its own, and
 // nothing cancels it: it can wait for a hung window of any other program. So this ends B instead.
@@ -107,7 +105,8 @@ private:
 HCONV connect(const string_handle& service, const string_handle& topic, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
     // Later than the limit: if DdeConnect returns, the function can say more.
-    const connect_guard guard(limit_ms == INFINITE ? INFINITE : limit_ms + guard_delay_ms);
+    const connect_guard guard(limit_ms == INFINITE ? limit_ms // --limit 0: Ctrl+C ends B
+                                                   : limit_ms + guard_delay_ms);
     for (;;) {
         watcher.server_announced = false;
         // ANCHOR: connect
@@ -203,13 +202,11 @@ void start_advise_loop(const session& with) {
 // Returns whether the server has accepted the value.
 bool poke_value(const session& with, std::wstring text) {
     DWORD flags = 0;
-    // ANCHOR: poke
     const HDDEDATA done = DdeClientTransaction(
         reinterpret_cast<BYTE*>(text.data()),
         static_cast<DWORD>((text.size() + 1) * sizeof(wchar_t)), // with the terminating zero
         with.conversation, with.item, protocol::format, XTYP_POKE, transaction_limit(with),
         &flags); // DDE_FACK: accepted
-    // ANCHOR_END: poke
     if (done == nullptr) {
         require_refusal(with, "DdeClientTransaction (XTYP_POKE)");
     }
@@ -218,7 +215,6 @@ bool poke_value(const session& with, std::wstring text) {
 
 // Does not wait for the acknowledgement: a command can take long, and its effect is what counts.
 void execute(const session& with, std::wstring command) {
-    // ANCHOR: execute
     const HDDEDATA started = DdeClientTransaction(
         reinterpret_cast<BYTE*>(command.data()),
         static_cast<DWORD>((command.size() + 1) * sizeof(wchar_t)), with.conversation,
@@ -227,7 +223,6 @@ void execute(const session& with, std::wstring command) {
         XTYP_EXECUTE,
         TIMEOUT_ASYNC, // XTYP_XACT_COMPLETE brings the acknowledgement to the callback
         nullptr);
-    // ANCHOR_END: execute
     if (started == nullptr) {
         require_refusal(with, "DdeClientTransaction (XTYP_EXECUTE)");
     }

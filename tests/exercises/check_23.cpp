@@ -27,7 +27,7 @@ HDDEDATA CALLBACK ignore_transaction(UINT, UINT, HCONV, HSZ, HSZ, HDDEDATA, ULON
 // A client that can say what processB never says.
 class client {
 public:
-    client(trial& attempt, const std::wstring& suffix) {
+    client(const trial& attempt, const std::wstring& suffix) {
         attempt.expect(DdeInitializeW(&instance_, ignore_transaction, APPCMD_CLIENTONLY, 0) ==
                            DMLERR_NO_ERROR,
                        "a DDE client starts", "DdeInitializeW fails");

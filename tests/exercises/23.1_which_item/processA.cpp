@@ -46,6 +46,10 @@ HDDEDATA answer(ULONG_PTR value) {
     return reinterpret_cast<HDDEDATA>(value);
 }
 
+bool has_news() {
+    return office.told_to_exit || office.has_changed;
+}
+
 HDDEDATA create_value() {
     std::wstring text = std::to_wstring(office.temperature);
     return DdeCreateDataHandle(office.instance, reinterpret_cast<BYTE*>(text.data()),
@@ -144,8 +148,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     ipc::print_line("A: the service is registered");
     while (!office.told_to_exit) {
-        if (run_messages({}, limit_ms, [] { return office.told_to_exit || office.has_changed; }) ==
-            WAIT_TIMEOUT) {
+        if (run_messages({}, limit_ms, has_news) == WAIT_TIMEOUT) {
             throw std::runtime_error("nobody has told A to exit");
         }
         if (office.has_changed) {
