@@ -2,7 +2,6 @@
 #
 # The first program that runs starts them, and they inherit its output. If that is a pipe to CTest
 # or CMake, these wait for its end for as long as the background processes live. So the first
-# program is one whose output goes to a file. It has a window, because the first window starts one more
-# background process, the desktop.
+# program is one whose output goes to a file.
 execute_process(COMMAND ${WINESERVER} -p10 OUTPUT_FILE "${LOG}" ERROR_FILE "${LOG}")
-execute_process(COMMAND ${EMULATOR} rundll32 user32.dll,MessageBeep OUTPUT_FILE "${LOG}" ERROR_FILE "${LOG}")
+execute_process(COMMAND ${EMULATOR} cmd /c exit OUTPUT_FILE "${LOG}" ERROR_FILE "${LOG}")

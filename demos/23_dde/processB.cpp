@@ -105,8 +105,8 @@ private:
 HCONV connect(const string_handle& service, const string_handle& topic, DWORD limit_ms) {
     const ULONGLONG start_ms = GetTickCount64();
     // Later than the limit: if DdeConnect returns, the function can say more.
-    const connect_guard guard(limit_ms == INFINITE ? limit_ms // --limit 0: Ctrl+C ends B
-                                                   : limit_ms + guard_delay_ms);
+    const bool without_limit = limit_ms == INFINITE; // --limit 0: Ctrl+C ends B
+    const connect_guard guard(without_limit ? limit_ms : limit_ms + guard_delay_ms);
     for (;;) {
         watcher.server_announced = false;
         // ANCHOR: connect
@@ -120,7 +120,7 @@ HCONV connect(const string_handle& service, const string_handle& topic, DWORD li
         if (error != DMLERR_NO_CONV_ESTABLISHED && error != DMLERR_NO_ERROR) {
             throw_dde_error("DdeConnect", error);
         }
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (!without_limit && GetTickCount64() - start_ms >= limit_ms) {
             throw std::runtime_error("no server answers: start processA");
         }
         run_messages({}, retry_ms, [] { return watcher.server_announced; });

@@ -159,6 +159,16 @@ void job::terminate() const noexcept {
     TerminateJobObject(job_.get(), 1);
 }
 
+void start_desktop() {
+    if (!is_wine()) {
+        return;
+    }
+    for (const DWORD which : {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
+        SetHandleInformation(GetStdHandle(which), HANDLE_FLAG_INHERIT, 0);
+    }
+    GetDesktopWindow();
+}
+
 program::program(const std::vector<std::wstring>& arguments, const start_options& options) {
     const unique_handle input = open_empty_input();
     pipe_ends output = create_output_pipe();

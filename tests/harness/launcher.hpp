@@ -197,6 +197,11 @@ std::string read_file(const std::wstring& path);
 // reason.
 bool is_wine();
 
+// Call it before the programs of a pair that has windows. Under Wine the first window starts a background process,
+// the desktop, which lives as long as a program uses it. Started by a program of a test, it would keep this program's
+// output open and run in its job. Does nothing on Windows.
+void start_desktop();
+
 // Returns a suffix for --name that no other test uses at the same time.
 std::wstring unique_suffix();
 

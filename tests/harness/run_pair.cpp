@@ -170,6 +170,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const std::vector<std::string> expected =
         expect.empty() ? std::vector<std::string>() : read_lines(expect);
 
+    ipc::test::start_desktop();
     screen output;
     std::vector<member> members = members_of(pair);
     for (std::size_t i = 0; i < members.size(); ++i) {

@@ -49,6 +49,7 @@ constexpr auto whole_b = "B: connected\n"
                          "B: request: the temperature is 23\n"
                          "B: execute: the command is on its way\n"
                          "B: advise: the temperature is 20\n";
+const bool has_desktop = (ipc::test::start_desktop(), true);
 constexpr DWORD transaction_ms = 10'000;
 
 arguments command(const std::wstring& path, const std::wstring& name, const arguments& more) {
@@ -507,7 +508,8 @@ TEST_CASE("B notices at once that the server died while B waits for a new value"
 }
 
 TEST_CASE(
-    "A that stops for a while is not lost to B, and one that stays stopped ends B at its limit") {
+    "A that stops for a while is not lost to B, and one that stays stopped ends B at its limit",
+    "[alone]") {
     waiting_a a;
     {
         const ipc::test::suspended stopped(a.a);
@@ -536,20 +538,26 @@ TEST_CASE("A serves on when clients are killed at any moment") {
 TEST_CASE("B ends when A is killed at any moment") {
     std::mt19937 random(
         32); // NOLINT(bugprone-random-generator-seed): the same moments in every run
-    for (int i = 0; i < 20; ++i) {
-        const std::wstring name = ipc::test::unique_suffix();
-        program a(a_with(name));
-        REQUIRE(a.wait_for_output(a_is_ready));
-        program b(b_with(name, {L"--limit", L"1"}));
-        if (i % 7 != 0) { // before it is connected, B looks for a server until its limit
-            b.wait_for_output(b_is_connected);
+    struct pair {
+        std::wstring name = ipc::test::unique_suffix();
+        program a{a_with(name)};
+        program b{b_with(name, {L"--limit", L"1"})};
+    };
+    for (int i = 0; i < 4; ++i) {
+        pair all[5]; // five at once: B can take its whole limit
+        for (const pair& each : all) {
+            each.b.wait(std::uniform_int_distribution<DWORD>(0, 25)(random));
         }
-        b.wait(std::uniform_int_distribution<DWORD>(0, i % 7 != 0 ? 10 : 60)(random));
-        a.kill();
-        REQUIRE(b.wait(20'000));
-        REQUIRE(b.wait_for_end_of_output());
-        CHECK(b.exit_code() <= 1);
-        CHECK(ipc::test::lines_of(b.error_output()).size() == b.exit_code());
+        for (pair& each : all) {
+            REQUIRE(each.a.wait_for_output(a_is_ready)); // and each.b is somewhere in its work
+            each.a.kill();
+        }
+        for (pair& each : all) {
+            REQUIRE(each.b.wait(20'000));
+            REQUIRE(each.b.wait_for_end_of_output());
+            CHECK(each.b.exit_code() <= 1);
+            CHECK(ipc::test::lines_of(each.b.error_output()).size() == each.b.exit_code());
+        }
     }
 }
 
