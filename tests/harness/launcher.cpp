@@ -166,7 +166,24 @@ void start_desktop() {
     for (const DWORD which : {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
         SetHandleInformation(GetStdHandle(which), HANDLE_FLAG_INHERIT, 0);
     }
-    GetDesktopWindow();
+    SECURITY_ATTRIBUTES inheritable{sizeof inheritable, nullptr, TRUE};
+    const unique_handle nothing(CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE,
+                                            FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
+                                            OPEN_EXISTING, 0, nullptr));
+    STARTUPINFOW startup{};
+    startup.cb = sizeof startup;
+    startup.dwFlags = STARTF_USESTDHANDLES;
+    startup.hStdInput = startup.hStdOutput = startup.hStdError = nothing.get();
+    std::wstring command = L"rundll32.exe user32.dll,MessageBeep"; // it creates a window
+    PROCESS_INFORMATION started{};
+    if (!CreateProcessW(nullptr, command.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr,
+                        &startup, &started)) {
+        throw_last_error("CreateProcessW");
+    }
+    const unique_handle thread(started.hThread);
+    const unique_handle process(started.hProcess);
+    WaitForSingleObject(process.get(), default_limit_ms);
+    GetDesktopWindow(); // from here on, this program uses the desktop and keeps it
 }
 
 program::program(const std::vector<std::wstring>& arguments, const start_options& options) {
