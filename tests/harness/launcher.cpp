@@ -122,7 +122,9 @@ std::vector<DWORD> job::process_ids() const {
     std::vector<DWORD> ids;
     for (DWORD i = 0; i < list->NumberOfProcessIdsInList; ++i) {
         const auto id = static_cast<DWORD>(list->ProcessIdList[i]);
-        if (!has_ended(id)) {
+        // The first program that has a window starts Wine's desktop, which is no process of this program.
+        const bool is_desktop = is_wine() && file_name_of(id) == "explorer.exe";
+        if (!is_desktop && !has_ended(id)) {
             ids.push_back(id);
         }
     }
