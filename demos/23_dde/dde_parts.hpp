@@ -1,7 +1,7 @@
 #pragma once
 
-// What both programs need around the DDEML calls: error texts, owners, the text of a data handle, and the
-// message loop.
+// What both programs need around the DDEML calls: error texts, string handles, the text of a data handle, a
+// limit for calls that have none, and the message loop.
 
 #include "common/error.hpp"
 #include "common/text.hpp"
@@ -11,17 +11,20 @@
 
 #include <ddeml.h>
 
-#include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdio>
-#include <cstring>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <system_error>
-#include <vector>
+#include <thread>
 
 // Returns "DMLERR_NOTPROCESSED (0x4009)". DDEML has its own codes: GetLastError and FormatMessageW do
 // not know them.
@@ -47,48 +50,32 @@ inline std::string dde_error_text(UINT code) {
     throw std::runtime_error(call + " failed: " + dde_error_text(code));
 }
 
-// Owns a string handle. Handles that DDEML passes to the callback are not ours to free.
-class string_handle {
-public:
-    string_handle(DWORD instance, const std::wstring& text)
-        : instance_(instance),
-          handle_(DdeCreateStringHandleW(instance, text.c_str(), CP_WINUNICODE)) {
-        if (handle_ == nullptr) { // the text has more than 255 characters, for example
-            throw_dde_error("DdeCreateStringHandleW", DdeGetLastError(instance));
-        }
+// Returns a string handle: the number of a text. The caller frees it with DdeFreeStringHandle.
+inline HSZ create_string(DWORD instance, const std::wstring& text) {
+    const HSZ handle = DdeCreateStringHandleW(instance, text.c_str(), CP_WINUNICODE);
+    if (handle == nullptr) { // the text has more than 255 characters, for example
+        throw_dde_error("DdeCreateStringHandleW", DdeGetLastError(instance));
     }
-    ~string_handle() { DdeFreeStringHandle(instance_, handle_); }
-    string_handle(const string_handle&) = delete;
-    string_handle& operator=(const string_handle&) = delete;
+    return handle;
+}
 
-    HSZ get() const { return handle_; }
+// Returns whether both are the same text. Service, topic and item names ignore upper and lower case.
+inline bool is_same(HSZ left, HSZ right) {
+    return DdeCmpStringHandles(left, right) == 0;
+}
 
-    // Whether both name the same text. Service, topic and item names ignore upper and lower case.
-    bool matches(HSZ other) const { return DdeCmpStringHandles(handle_, other) == 0; }
-
-private:
-    DWORD instance_;
-    HSZ handle_;
-};
-
-// Returns the text, or nothing if there is no terminating zero within the limit. The data come from
-// another program, and the size is that of the memory block: it can be larger than what was sent.
+// Returns the text, or nothing if there is no terminating zero within the limit. The data come from another
+// program, and the size is that of a memory block: it can be larger than what was sent.
 inline std::optional<std::wstring> read_text(HDDEDATA data) {
     // ANCHOR: read_text
-    DWORD bytes = 0;
-    const BYTE* const begin = DdeAccessData(data, &bytes);
-    if (begin == nullptr) {
-        return std::nullopt; // an empty data handle
+    wchar_t text[protocol::max_text_length] = {};
+    const DWORD bytes = DdeGetData(data, reinterpret_cast<BYTE*>(text), sizeof text, 0);
+    const std::wstring_view received(text, bytes / sizeof(wchar_t));
+    const std::size_t end = received.find(L'\0');
+    if (end == std::wstring_view::npos) {
+        return std::nullopt; // nothing, or no terminating zero, or too long
     }
-    std::wstring text(std::min(bytes, protocol::max_data_bytes) / sizeof(wchar_t), L'\0');
-    std::memcpy(text.data(), begin, text.size() * sizeof(wchar_t));
-    DdeUnaccessData(data);
-    const std::size_t end = text.find(L'\0');
-    if (end == std::wstring::npos) {
-        return std::nullopt; // no terminating zero, or too long
-    }
-    text.resize(end);
-    return text;
+    return std::wstring(received.substr(0, end));
     // ANCHOR_END: read_text
 }
 
@@ -98,46 +85,57 @@ inline std::optional<int> read_temperature(HDDEDATA data) {
     int value = 0;
     const char* const end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stop != end || value < protocol::lowest_temperature ||
-        value > protocol::highest_temperature) {
+    if (error != std::errc() || stop != end) {
         return std::nullopt;
     }
     return value;
 }
 
-// Handles this thread's messages: inside of them, DDEML calls the callback. Returns WAIT_OBJECT_0 + i
-// when handle number i is signaled, WAIT_OBJECT_0 + the number of handles when done() is true, or
-// WAIT_TIMEOUT.
-inline DWORD run_messages(const std::vector<HANDLE>& handles, DWORD limit_ms,
-                          const std::function<bool()>& done) {
-    const auto count = static_cast<DWORD>(handles.size());
-    const ULONGLONG start_ms = GetTickCount64();
-    const auto left_ms = [&]() -> DWORD {
-        const ULONGLONG passed_ms = GetTickCount64() - start_ms;
-        if (limit_ms == INFINITE) { // --limit 0: Ctrl+C ends the program
-            return INFINITE;        // the same
+constexpr DWORD exit_limit_ms = 5'000; // for the end of all conversations
+
+// Ends this program with the line unless the returned object is destroyed before. DdeConnect and DdeUninitialize
+// wait for windows of other programs, and nothing cancels them. So another thread watches the time.
+// ANCHOR: guard
+inline std::jthread end_program_after(DWORD limit_ms, const char* line) {
+    return std::jthread([=](const std::stop_token& stop) {
+        std::mutex mutex;
+        std::condition_variable_any never;
+        std::unique_lock lock(mutex);
+        never.wait_for(lock, stop, std::chrono::milliseconds(limit_ms), [] { return false; });
+        if (!stop.stop_requested()) {
+            ipc::print_error_line("{}", line);
+            TerminateProcess(GetCurrentProcess(), 1);
         }
-        return passed_ms < limit_ms ? limit_ms - static_cast<DWORD>(passed_ms) : 0;
-    };
+    });
+}
+// ANCHOR_END: guard
+
+// Handles this thread's messages: inside of them, DDEML calls the callback. Returns WAIT_OBJECT_0 when the handle
+// is signaled (nullptr: no handle), WAIT_OBJECT_0 + 1 when done() is true, or WAIT_TIMEOUT.
+inline DWORD run_messages(HANDLE handle, DWORD limit_ms, const std::function<bool()>& done) {
+    const DWORD count = handle == nullptr ? 0 : 1;
+    const ULONGLONG start_ms = GetTickCount64();
     // ANCHOR: run_messages
     while (!done()) {
-        const DWORD wait_ms = left_ms();
-        if (wait_ms == 0) {
+        const ULONGLONG passed_ms = GetTickCount64() - start_ms;
+        if (passed_ms >= limit_ms && limit_ms != INFINITE) {
             return WAIT_TIMEOUT; // although there may be messages: a flood of them has no end
         }
-        const DWORD result = MsgWaitForMultipleObjectsEx(count, handles.data(), wait_ms,
-                                                         QS_ALLINPUT, MWMO_INPUTAVAILABLE);
+        const DWORD wait_ms = limit_ms == INFINITE ? INFINITE // --limit 0: Ctrl+C ends the program
+                                                   : limit_ms - static_cast<DWORD>(passed_ms);
+        const DWORD result =
+            MsgWaitForMultipleObjectsEx(count, &handle, wait_ms, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
         if (result == WAIT_FAILED) {
             ipc::throw_last_error("MsgWaitForMultipleObjectsEx");
         }
         if (result != WAIT_OBJECT_0 + count) {
-            return result; // a handle: it comes before the messages; or WAIT_TIMEOUT
+            return result; // the handle, although there may be messages; or WAIT_TIMEOUT
         }
         MSG message;
         if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) { // also handles what was sent
             DispatchMessageW(&message);
         }
     }
-    return WAIT_OBJECT_0 + count;
+    return WAIT_OBJECT_0 + 1;
     // ANCHOR_END: run_messages
 }

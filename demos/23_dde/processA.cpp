@@ -25,6 +25,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -37,23 +38,26 @@ constexpr ipc::time_limit default_limit{20'000};
 // DDEML passes no pointer of the program to the callback: it needs a global. One thread uses it.
 struct server {
     DWORD instance = 0;
-    const string_handle* topic = nullptr;
-    const string_handle* item = nullptr;
+    HSZ service = nullptr;
+    HSZ topic = nullptr;
+    HSZ item = nullptr;
     int temperature = protocol::first_temperature;
     bool has_changed = false; // and the advise loops do not have the value yet
     std::uint64_t transactions = 0;
     bool told_to_exit = false;
+    bool is_leaving = false;
     std::exception_ptr failure; // what the callback has thrown
 };
 // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the only way into the callback
 server office;
 
+// The callback has one return type for everything: a data handle, TRUE, FALSE or a DDE_ flag.
 HDDEDATA answer(ULONG_PTR value) {
-    return reinterpret_cast<HDDEDATA>(value); // TRUE, FALSE or a DDE_ flag
+    return reinterpret_cast<HDDEDATA>(value);
 }
 
 bool is_offered(HSZ topic, HSZ item, UINT format) {
-    return office.topic->matches(topic) && office.item->matches(item) && format == protocol::format;
+    return is_same(topic, office.topic) && is_same(item, office.item) && format == protocol::format;
 }
 
 // DDEML frees the handle when the callback has returned it.
@@ -63,7 +67,7 @@ HDDEDATA create_value() {
         office.instance, reinterpret_cast<BYTE*>(text.data()),
         static_cast<DWORD>((text.size() + 1) * sizeof(wchar_t)), // with the terminating zero
         0,                                                       // offset
-        office.item->get(), protocol::format,
+        office.item, protocol::format,
         0); // DDEML owns the data, and frees them
     if (data == nullptr) {
         throw_dde_error("DdeCreateDataHandle", DdeGetLastError(office.instance));
@@ -94,7 +98,8 @@ HDDEDATA handle_execute(HDDEDATA data) {
         set_temperature(protocol::first_temperature);
     } else if (command == protocol::exit_command) {
         ipc::print_line("A: execute [exit]");
-        office.told_to_exit = true; // not here: the client still waits for the answer
+        office.told_to_exit =
+            true; // when the callback has returned: the client waits for the answer
     } else {
         ipc::print_line("A: execute: refused, it is no command");
         return answer(DDE_FNOTPROCESSED);
@@ -105,9 +110,12 @@ HDDEDATA handle_execute(HDDEDATA data) {
 // ANCHOR: callback
 HDDEDATA CALLBACK on_transaction(UINT type, UINT format, HCONV, HSZ topic, HSZ item, HDDEDATA data,
                                  ULONG_PTR, ULONG_PTR) noexcept try {
+    if (office.is_leaving) {
+        return nullptr; // DdeUninitialize handles messages, too
+    }
     ++office.transactions;
     switch (type) {
-    case XTYP_CONNECT: return answer(office.topic->matches(topic));
+    case XTYP_CONNECT: return answer(is_same(topic, office.topic));
     case XTYP_CONNECT_CONFIRM: ipc::print_line("A: a client has connected"); return nullptr;
     case XTYP_ADVSTART: return answer(is_offered(topic, item, format));
     case XTYP_REQUEST: // the client asks
@@ -125,23 +133,19 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT format, HCONV, HSZ topic, HSZ i
 }
 // ANCHOR_END: callback
 
-// Called when the callback has returned: a client gets the answer to its poke first, and the new value then.
-void post_change() {
-    office.has_changed = false;
-    // DDEML now asks the callback for the value, with XTYP_ADVREQ, once for each advise loop.
-    if (!DdePostAdvise(office.instance, office.topic->get(), office.item->get())) {
-        throw_dde_error("DdePostAdvise", DdeGetLastError(office.instance));
-    }
-}
-
 // Returns when a client has told A to exit, or at Ctrl+C.
 void serve(DWORD limit_ms) {
     while (!office.told_to_exit) {
-        const std::uint64_t before = office.transactions;
-        const DWORD result = run_messages({ipc::ctrl_c_event()}, limit_ms,
+        const std::uint64_t before = office.transactions; // each one starts the limit anew
+        const DWORD result = run_messages(ipc::ctrl_c_event(), limit_ms,
                                           [&] { return office.transactions != before; });
-        if (office.has_changed) {
-            post_change();
+        if (office.has_changed) { // after the callback: the answer to a poke goes first
+            office.has_changed = false;
+            // DDEML asks the callback for the value, with XTYP_ADVREQ, once for each advise loop.
+            if (!DdePostAdvise(office.instance, office.topic, office.item)) {
+                ipc::print_error_line("A: DdePostAdvise failed: {}",
+                                      dde_error_text(DdeGetLastError(office.instance)));
+            }
         }
         if (office.failure) {
             std::rethrow_exception(office.failure);
@@ -154,6 +158,19 @@ void serve(DWORD limit_ms) {
         }
     }
 }
+
+// ANCHOR: leave
+// Frees what A has made. The end of a conversation waits for the answer of the client, which can hang.
+void leave() {
+    office.is_leaving = true;
+    const std::jthread guard = end_program_after(exit_limit_ms, "A: a client does not answer");
+    DdeNameService(office.instance, office.service, nullptr, DNS_UNREGISTER);
+    for (const HSZ handle : {office.service, office.topic, office.item}) {
+        DdeFreeStringHandle(office.instance, handle);
+    }
+    DdeUninitialize(office.instance); // ends all conversations
+}
+// ANCHOR_END: leave
 
 } // namespace
 
@@ -172,20 +189,16 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (error != DMLERR_NO_ERROR) {
         throw_dde_error("DdeInitializeW", error); // GetLastError says nothing here
     }
-    const ipc::scope_exit uninitialize(
-        [] { DdeUninitialize(office.instance); }); // ends conversations
-    const string_handle service(office.instance, ipc::object_name(protocol::service, suffix));
-    const string_handle topic(office.instance, protocol::topic);
-    const string_handle item(office.instance, protocol::item);
-    office.topic = &topic;
-    office.item = &item;
-    if (DdeNameService(office.instance, service.get(), nullptr, DNS_REGISTER) == nullptr) {
+    const ipc::scope_exit leave_at_end(leave);
+    office.service = create_string(office.instance, ipc::object_name(protocol::service, suffix));
+    office.topic = create_string(office.instance, protocol::topic);
+    office.item = create_string(office.instance, protocol::item);
+    if (DdeNameService(office.instance, office.service, nullptr, DNS_REGISTER) == nullptr) {
         throw_dde_error("DdeNameService", DdeGetLastError(office.instance));
     }
     // ANCHOR_END: register
     ipc::print_line("A: the service is registered; waiting for clients");
     serve(limit.ms);
-    DdeNameService(office.instance, service.get(), nullptr, DNS_UNREGISTER);
     ipc::print_line("A: leaving");
     return 0;
 } catch (...) {

@@ -16,10 +16,8 @@ constexpr auto reset_command = L"[reset]"; // a command is a text in square brac
 constexpr auto exit_command = L"[exit]";
 
 constexpr int first_temperature = 20;
-constexpr int lowest_temperature = -50;
-constexpr int highest_temperature = 60;
 
-// More than any value or command of this protocol needs, with its terminating zero.
-constexpr DWORD max_data_bytes = 256;
+// More characters than any value or command of this protocol needs, with its terminating zero.
+constexpr int max_text_length = 128;
 
 } // namespace protocol

@@ -28,8 +28,9 @@ constexpr DWORD limit_ms = 60'000;
 
 struct server {
     DWORD instance = 0;
-    const string_handle* topic = nullptr;
-    const string_handle* item = nullptr;
+    HSZ service = nullptr;
+    HSZ topic = nullptr;
+    HSZ item = nullptr;
     int temperature = protocol::first_temperature;
     bool has_changed = false;
     bool told_to_exit = false;
@@ -49,7 +50,7 @@ HDDEDATA create_value() {
     std::wstring text = std::to_wstring(office.temperature);
     return DdeCreateDataHandle(office.instance, reinterpret_cast<BYTE*>(text.data()),
                                static_cast<DWORD>((text.size() + 1) * sizeof(wchar_t)), 0,
-                               office.item->get(), protocol::format, 0);
+                               office.item, protocol::format, 0);
 }
 
 HDDEDATA handle_poke(HDDEDATA data) {
@@ -76,7 +77,7 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ topic, HSZ, HDDEDAT
                                  ULONG_PTR) noexcept {
     try {
         switch (type) {
-        case XTYP_CONNECT: return answer(office.topic->matches(topic));
+        case XTYP_CONNECT: return answer(is_same(topic, office.topic));
         case XTYP_ADVSTART: return answer(TRUE);
         case XTYP_REQUEST:
         case XTYP_ADVREQ: return create_value();
@@ -89,6 +90,13 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ topic, HSZ, HDDEDAT
     }
 }
 
+void leave() {
+    for (const HSZ handle : {office.service, office.topic, office.item}) {
+        DdeFreeStringHandle(office.instance, handle);
+    }
+    DdeUninitialize(office.instance);
+}
+
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
@@ -99,23 +107,21 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (error != DMLERR_NO_ERROR) {
         throw_dde_error("DdeInitializeW", error);
     }
-    const ipc::scope_exit uninitialize([] { DdeUninitialize(office.instance); });
-    const string_handle service(office.instance, ipc::object_name(protocol::service, suffix));
-    const string_handle topic(office.instance, protocol::topic);
-    const string_handle item(office.instance, protocol::item);
-    office.topic = &topic;
-    office.item = &item;
-    if (DdeNameService(office.instance, service.get(), nullptr, DNS_REGISTER) == nullptr) {
+    const ipc::scope_exit leave_at_end(leave);
+    office.service = create_string(office.instance, ipc::object_name(protocol::service, suffix));
+    office.topic = create_string(office.instance, protocol::topic);
+    office.item = create_string(office.instance, protocol::item);
+    if (DdeNameService(office.instance, office.service, nullptr, DNS_REGISTER) == nullptr) {
         throw_dde_error("DdeNameService", DdeGetLastError(office.instance));
     }
     ipc::print_line("A: the service is registered");
     while (!office.told_to_exit) {
-        if (run_messages({}, limit_ms, has_news) == WAIT_TIMEOUT) {
+        if (run_messages(nullptr, limit_ms, has_news) == WAIT_TIMEOUT) {
             throw std::runtime_error("nobody has told A to exit");
         }
         if (office.has_changed) {
             office.has_changed = false;
-            DdePostAdvise(office.instance, topic.get(), item.get());
+            DdePostAdvise(office.instance, office.topic, office.item);
         }
     }
     ipc::print_line("A: leaving");
