@@ -67,7 +67,6 @@ inline bool is_same(HSZ left, HSZ right) {
 // Returns the text, or nothing if there is no terminating zero within the limit. The data come from another
 // program, and the size is that of a memory block: it can be larger than what was sent.
 inline std::optional<std::wstring> read_text(HDDEDATA data) {
-    // ANCHOR: read_text
     wchar_t text[protocol::max_text_length] = {};
     const DWORD bytes = DdeGetData(data, reinterpret_cast<BYTE*>(text), sizeof text, 0);
     const std::wstring_view received(text, bytes / sizeof(wchar_t));
@@ -76,7 +75,6 @@ inline std::optional<std::wstring> read_text(HDDEDATA data) {
         return std::nullopt; // nothing, or no terminating zero, or too long
     }
     return std::wstring(received.substr(0, end));
-    // ANCHOR_END: read_text
 }
 
 // Returns the temperature that the data name, or nothing if they do not name one.
@@ -95,7 +93,6 @@ constexpr DWORD exit_limit_ms = 5'000; // for the end of all conversations
 
 // Ends this program with the line unless the returned object is destroyed before. DdeConnect and DdeUninitialize
 // wait for windows of other programs, and nothing cancels them. So another thread watches the time.
-// ANCHOR: guard
 inline std::jthread end_program_after(DWORD limit_ms, const char* line) {
     return std::jthread([=](const std::stop_token& stop) {
         std::mutex mutex;
@@ -108,7 +105,6 @@ inline std::jthread end_program_after(DWORD limit_ms, const char* line) {
         }
     });
 }
-// ANCHOR_END: guard
 
 // Handles this thread's messages: inside of them, DDEML calls the callback. Returns WAIT_OBJECT_0 when the handle
 // is signaled (nullptr: no handle), WAIT_OBJECT_0 + 1 when done() is true, or WAIT_TIMEOUT.
@@ -136,6 +132,6 @@ inline DWORD run_messages(HANDLE handle, DWORD limit_ms, const std::function<boo
             DispatchMessageW(&message);
         }
     }
-    return WAIT_OBJECT_0 + 1;
     // ANCHOR_END: run_messages
+    return WAIT_OBJECT_0 + 1;
 }

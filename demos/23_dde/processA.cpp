@@ -107,13 +107,13 @@ HDDEDATA handle_execute(HDDEDATA data) {
     return answer(DDE_FACK);
 }
 
-// ANCHOR: callback
 HDDEDATA CALLBACK on_transaction(UINT type, UINT format, HCONV, HSZ topic, HSZ item, HDDEDATA data,
                                  ULONG_PTR, ULONG_PTR) noexcept try {
     if (office.is_leaving) {
         return nullptr; // DdeUninitialize handles messages, too
     }
     ++office.transactions;
+    // ANCHOR: callback
     switch (type) {
     case XTYP_CONNECT: return answer(is_same(topic, office.topic));
     case XTYP_CONNECT_CONFIRM: ipc::print_line("A: a client has connected"); return nullptr;
@@ -127,11 +127,11 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT format, HCONV, HSZ topic, HSZ i
     case XTYP_DISCONNECT: ipc::print_line("A: a client has left"); return nullptr;
     default: return nullptr; // also for what a later Windows may add
     }
+    // ANCHOR_END: callback
 } catch (...) {
     office.failure = std::current_exception(); // it must not pass through the code of Windows
     return nullptr;
 }
-// ANCHOR_END: callback
 
 // Returns when a client has told A to exit, or at Ctrl+C.
 void serve(DWORD limit_ms) {

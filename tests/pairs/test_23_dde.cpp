@@ -516,7 +516,7 @@ TEST_CASE("B waits for an answer within its limit") {
     handle_with([](UINT type, HCONV, HSZ, HDDEDATA) {
         return type == XTYP_CONNECT ? answer(TRUE) : CBR_BLOCK; // answers no transaction
     });
-    program b(b_with(name, {L"--limit", L"1"}));
+    program b(b_with(name, {L"--limit", L"2"}));
     serve_until_end(b);
     check_failed(b,
                  "B: DdeClientTransaction (XTYP_ADVSTART) failed: DMLERR_ADVACKTIMEOUT (0x4000)");
@@ -529,7 +529,7 @@ TEST_CASE("B waits for a new value within its limit") {
     handle_with([](UINT type, HCONV, HSZ, HDDEDATA) {
         return answer(type == XTYP_CONNECT || type == XTYP_ADVSTART ? TRUE : DDE_FACK);
     });
-    program b(b_with(name, {L"--limit", L"1"}));
+    program b(b_with(name, {L"--limit", L"2"}));
     serve_until_end(b);
     check_failed(b, "B: the new value has not come in time");
 }
