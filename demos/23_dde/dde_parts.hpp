@@ -114,11 +114,11 @@ inline DWORD run_messages(HANDLE handle, DWORD limit_ms, const std::function<boo
     // ANCHOR: run_messages
     while (!done()) {
         const ULONGLONG passed_ms = GetTickCount64() - start_ms;
-        if (passed_ms >= limit_ms && limit_ms != INFINITE) {
+        const bool without_limit = limit_ms == INFINITE; // --limit 0: Ctrl+C ends the program
+        if (!without_limit && passed_ms >= limit_ms) {
             return WAIT_TIMEOUT; // although there may be messages: a flood of them has no end
         }
-        const DWORD wait_ms = limit_ms == INFINITE ? INFINITE // --limit 0: Ctrl+C ends the program
-                                                   : limit_ms - static_cast<DWORD>(passed_ms);
+        const DWORD wait_ms = without_limit ? limit_ms : limit_ms - static_cast<DWORD>(passed_ms);
         const DWORD result =
             MsgWaitForMultipleObjectsEx(count, &handle, wait_ms, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
         if (result == WAIT_FAILED) {

@@ -1,5 +1,6 @@
 #include "common/security.hpp"
 #include "common/text.hpp"
+#include "common/unique_handle.hpp"
 #include "demos/23_dde/dde_parts.hpp"
 #include "demos/23_dde/protocol.hpp"
 #include "tests/harness/checks.hpp"
@@ -264,7 +265,7 @@ std::wstring name_from_environment() {
 
 } // namespace
 
-// These two are no tests: the tests start them. The first is a server that accepts everything and announces no new
+// These three are no tests: the tests start them. The first is a server that accepts everything and announces no new
 // value, the second a client that only connects.
 TEST_CASE("a silent server", "[.silent_server]") {
     handle_with([](UINT type, HCONV, HSZ, HDDEDATA) {
@@ -278,6 +279,22 @@ TEST_CASE("a silent client", "[.silent_client]") {
     rough_client client(name_from_environment());
     REQUIRE(client.connect());
     ipc::print_line("silent client: ready");
+    run_messages(nullptr, ipc::test::default_limit_ms, [] { return false; });
+}
+
+// Announces the value when the event of its name is set.
+TEST_CASE("a late server", "[.late_server]") {
+    const std::wstring name = name_from_environment();
+    const fake_server server(name);
+    handle_with([&](UINT type, HCONV, HSZ, HDDEDATA) {
+        return type == XTYP_ADVREQ ? server.create_data(L"23", 6)
+                                   : answer(type == XTYP_POKE ? DDE_FACK : TRUE);
+    });
+    const ipc::unique_handle told(CreateEventW(nullptr, TRUE, FALSE, name.c_str()));
+    ipc::print_line("late server: ready");
+    run_messages(told.get(), ipc::test::default_limit_ms, [] { return false; });
+    server.post_advise();
+    ipc::print_line("late server: done");
     run_messages(nullptr, ipc::test::default_limit_ms, [] { return false; });
 }
 
@@ -588,6 +605,23 @@ TEST_CASE("B ends although its connected server is stopped", "[alone]") {
     CHECK(b.exit_code() == 1);
     CHECK((b.error_output() == "B: the server does not answer\n" ||
            b.error_output() == "B: the new value has not come in time\n"));
+}
+
+TEST_CASE("B takes a value that its server has sent before it died", "[alone]") {
+    const std::wstring name = ipc::test::unique_suffix();
+    const ipc::unique_handle tell(CreateEventW(nullptr, TRUE, FALSE, name.c_str()));
+    program server = start_role(L"[.late_server]", name);
+    REQUIRE(server.wait_for_output("late server: ready"));
+    program b(b_with(name));
+    REQUIRE(b.wait_for_output("B: poke: the server has accepted the new value\n"));
+    {
+        const ipc::test::suspended stopped(b);
+        SetEvent(tell.get());
+        REQUIRE(server.wait_for_output("late server: done"));
+        server.kill();
+    }
+    check_failed(b, "B: the server has left");
+    CHECK_THAT(b.output(), EndsWith("B: advise: the temperature is 23\n"));
 }
 
 TEST_CASE(
