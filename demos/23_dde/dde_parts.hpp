@@ -97,6 +97,7 @@ inline std::jthread end_program_after(DWORD limit_ms, const char* line) {
     return std::jthread([=](const std::stop_token& stop) {
         std::mutex mutex;
         std::condition_variable_any never;
+        // cppcheck-suppress localMutex // only the condition variable needs it
         std::unique_lock lock(mutex);
         never.wait_for(lock, stop, std::chrono::milliseconds(limit_ms), [] { return false; });
         if (!stop.stop_requested()) {

@@ -37,6 +37,7 @@ constexpr auto usage = "processB [--exit] [--limit SECONDS] [--name SUFFIX]\n"
 constexpr ipc::time_limit default_limit{10'000};
 // TIMEOUT_ASYNC has the value of INFINITE: without a limit, each call would become another one. So: 24 days.
 constexpr DWORD longest_limit_ms = USER_TIMER_MAXIMUM;
+constexpr DWORD retry_ms = 500;
 constexpr DWORD last_messages_ms = 100;
 constexpr auto server_left = "the server has left";
 constexpr auto no_temperature = "the server has sent something that is no temperature";
@@ -91,14 +92,15 @@ bool try_to_connect() {
     return watcher.conversation != nullptr;
 }
 
-// Tries at once, and each time when any server registers its name.
+// Tries again when a server announces itself. Wine announces it a moment before it answers, so also after a time.
 void connect() {
-    watcher.server_announced = true;
-    const DWORD result = run_messages(nullptr, watcher.limit_ms, [] {
-        return std::exchange(watcher.server_announced, false) && try_to_connect();
-    });
-    if (result == WAIT_TIMEOUT) {
-        throw std::runtime_error("no server answers: start processA");
+    const ULONGLONG start_ms = GetTickCount64();
+    while (!try_to_connect()) {
+        if (GetTickCount64() - start_ms >= watcher.limit_ms) {
+            throw std::runtime_error("no server answers: start processA");
+        }
+        run_messages(nullptr, retry_ms,
+                     [] { return std::exchange(watcher.server_announced, false); });
     }
 }
 

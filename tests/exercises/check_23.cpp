@@ -70,7 +70,7 @@ public:
         const HDDEDATA data =
             DdeClientTransaction(nullptr, 0, conversation_, item_handle.get(), protocol::format,
                                  XTYP_REQUEST, limit_ms, nullptr);
-        const std::wstring text = data == nullptr ? L"" : read_text(data).value_or(L"");
+        std::wstring text = data == nullptr ? L"" : read_text(data).value_or(L"");
         if (data != nullptr) {
             DdeFreeDataHandle(data);
         }

@@ -99,7 +99,7 @@ struct waiting_a {
     waiting_a() { REQUIRE(a.wait_for_output(a_is_ready)); }
 
     // A serves one B as if nothing had happened.
-    void check_alive() {
+    void check_alive() const {
         program b(b_with(name));
         serve_until_end(b);
         REQUIRE(b.wait_for_end_of_output());
@@ -462,15 +462,19 @@ TEST_CASE("Each client with an advise loop gets a value that another client poke
 
 TEST_CASE("B says what the server refuses") {
     // A refused command reaches B by XTYP_XACT_COMPLETE, and not on each system.
-    for (const UINT refused : {XTYP_ADVSTART, XTYP_POKE, XTYP_REQUEST, XTYP_EXECUTE}) {
-        CAPTURE(refused);
+    const std::vector<std::pair<UINT, std::string>> types = {{XTYP_ADVSTART, "ADVSTART"},
+                                                             {XTYP_POKE, "POKE"},
+                                                             {XTYP_REQUEST, "REQUEST"},
+                                                             {XTYP_EXECUTE, "EXECUTE"}};
+    for (const auto& [refused_type, name_of_type] : types) {
+        const UINT refused = refused_type;
+        CAPTURE(name_of_type);
         const std::wstring name = ipc::test::unique_suffix();
         const fake_server server(name);
         bool has_news = false;
         handle_with([&](UINT type, HCONV, HSZ, HDDEDATA) {
             if (type == refused) {
-                return answer(type == XTYP_POKE || type == XTYP_EXECUTE ? DDE_FNOTPROCESSED
-                                                                        : FALSE);
+                return answer(0); // also DDE_FNOTPROCESSED
             }
             has_news = has_news || type == XTYP_POKE;
             if (type == XTYP_ADVREQ || type == XTYP_REQUEST) {
@@ -485,10 +489,7 @@ TEST_CASE("B says what the server refuses") {
             CHECK(refused == XTYP_EXECUTE);
             SKIP("the acknowledgement of a command does not reach the client here");
         }
-        check_failed(b, refused == XTYP_ADVSTART  ? "B: the server refuses XTYP_ADVSTART"
-                        : refused == XTYP_POKE    ? "B: the server refuses XTYP_POKE"
-                        : refused == XTYP_REQUEST ? "B: the server refuses XTYP_REQUEST"
-                                                  : "B: the server refuses XTYP_EXECUTE");
+        check_failed(b, "B: the server refuses XTYP_" + name_of_type);
     }
 }
 
