@@ -572,6 +572,7 @@ TEST_CASE(
         const ipc::test::suspended stopped(a.a);
         program b(b_with(a.name, {L"--limit", L"1"}));
         REQUIRE(b.wait());
+        REQUIRE(b.wait_for_end_of_output());
         CHECK(b.exit_code() == 1);
         CHECK(ipc::test::lines_of(b.error_output()).size() == 1);
     }
