@@ -159,7 +159,7 @@ void refuse_text(trial& attempt) {
         accepted += line.starts_with("A: poke: the temperature is ") ? 1 : 0;
     }
     attempt.expect(accepted == 1,
-                   "A accepts \"34\", and neither \"hot\" nor a million digits without a zero",
+                   R"(A accepts "34", and neither "hot" nor a million digits without a zero)",
                    "A accepts " + std::to_string(accepted) + " of the three");
 }
 
