@@ -3,6 +3,9 @@
 // Each program runs in a job object, so that no process is left when run_pair ends, even by a
 // crash. After the time limit run_pair names the programs that still run, and ends them.
 //
+// Exit codes: 0 the pair succeeded, 1 it failed, 2 wrong usage, 3 this system cannot run the pair, and
+// each of its programs has said so. Then there is nothing to compare or to record.
+//
 // Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A's arguments]
 //               [-- [B's arguments]]...
 // Each "--" starts one B. Without a "--" run_pair starts only A, and A starts B.
@@ -182,6 +185,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     bool good = wait_for_members(members, limit.ms);
 
+    std::string left_out = good ? "?" : "";
     std::vector<std::string> exit_codes;
     std::vector<std::vector<std::string>> lines;
     for (member& partner : members) {
@@ -190,11 +194,16 @@ int wmain(int argc, wchar_t* argv[]) try {
         partner.program->wait_for_end_of_output();
         const DWORD exit_code = partner.program->exit_code();
         good = good && exit_code == 0;
+        left_out = left_out.empty() ? "" : ipc::test::left_out_reason(*partner.program);
         exit_codes.push_back(partner.name + " " + ipc::exit_code_text(exit_code));
         lines.push_back(
             ipc::test::lines_of(partner.program->output() + partner.program->error_output()));
     }
     ipc::print_line("run_pair: exit codes: {}", joined(exit_codes));
+    if (!left_out.empty()) {
+        ipc::print_line("run_pair: left out: {}", left_out);
+        return static_cast<int>(ipc::test::left_out_exit_code);
+    }
     if (!record_file.empty()) {
         record(record_file, output.lines());
     }
