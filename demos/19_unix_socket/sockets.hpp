@@ -24,7 +24,6 @@ struct sockaddr_un {
 
 #include <algorithm>
 #include <cstddef>
-#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -133,77 +132,3 @@ inline std::wstring socket_path(const std::wstring& suffix) {
     return local + L"\\" + protocol::folder_name + L"\\" +
            ipc::object_name(protocol::socket_name, suffix) + L".sock";
 }
-
-// A security descriptor that files in the folder inherit. It counts for them, and not the folder's own rights:
-// Windows does not check the folders on the way to a file. Who may write to the socket's file may connect.
-// ANCHOR: create_folder
-inline void create_folder(const std::filesystem::path& folder) {
-    ipc::user_only_security security; // one entry: all rights for this user
-    BOOL present = FALSE;
-    BOOL defaulted = FALSE;
-    ACL* dacl = nullptr;
-    void* entry = nullptr;
-    if (!GetSecurityDescriptorDacl(security.get()->lpSecurityDescriptor, &present, &dacl,
-                                   &defaulted) ||
-        !GetAce(dacl, 0, &entry)) {
-        ipc::throw_last_error("GetSecurityDescriptorDacl or GetAce");
-    }
-    static_cast<ACE_HEADER*>(entry)->AceFlags = OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE;
-    if (!CreateDirectoryW(folder.c_str(), security.get())) {
-        const DWORD error = GetLastError();
-        if (error != ERROR_ALREADY_EXISTS) { // an earlier run has created it
-            ipc::throw_error("CreateDirectoryW", error);
-        }
-    }
-}
-// ANCHOR_END: create_folder
-
-// Takes the path for one server. The lock ends with the handle, so with the process, however it ends.
-// ANCHOR: lock_path
-inline ipc::unique_handle lock_path(const std::wstring& path) {
-    ipc::unique_handle lock(
-        CreateFileW((path + L".lock").c_str(), // stays: removing it would be a race
-                    GENERIC_WRITE,
-                    FILE_SHARE_READ | FILE_SHARE_WRITE, // the lock decides
-                    nullptr,                            // inherits from the folder
-                    OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
-    if (!lock) {
-        ipc::throw_last_error("CreateFileW (the lock of the socket's path)");
-    }
-    OVERLAPPED first_byte{};
-    if (!LockFileEx(lock.get(), LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0,
-                    &first_byte)) {
-        const DWORD error = GetLastError();
-        if (error == ERROR_LOCK_VIOLATION) {
-            throw std::runtime_error("another server has this path: " + ipc::to_utf8(path));
-        }
-        ipc::throw_error("LockFileEx", error);
-    }
-    return lock;
-}
-// ANCHOR_END: lock_path
-
-// Removes the file of a server that has crashed. Only for the owner of the lock: the file of a server that
-// runs looks the same, and Windows lets it be deleted.
-// ANCHOR: remove_stale_socket
-inline void remove_stale_socket(const std::wstring& path) {
-    WIN32_FIND_DATAW found{}; // CreateFileW could not open a socket: ERROR_CANT_ACCESS_FILE
-    const HANDLE search = FindFirstFileW(path.c_str(), &found);
-    if (search == INVALID_HANDLE_VALUE) {
-        const DWORD error = GetLastError();
-        if (error == ERROR_FILE_NOT_FOUND) {
-            return; // the last server has ended in order
-        }
-        ipc::throw_error("FindFirstFileW", error);
-    }
-    FindClose(search);
-    const bool is_socket = (found.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 &&
-                           found.dwReserved0 == IO_REPARSE_TAG_AF_UNIX;
-    if (!is_socket) {
-        throw std::runtime_error("not a socket, so it is not removed: " + ipc::to_utf8(path));
-    }
-    if (!DeleteFileW(path.c_str())) {
-        ipc::throw_last_error("DeleteFileW");
-    }
-}
-// ANCHOR_END: remove_stale_socket
