@@ -207,6 +207,10 @@ inline void add_client(server_state& server, unique_socket accepted) {
 // Returns false if accept should be tried again after a while.
 inline bool accept_clients(server_state& server) try {
     const std::lock_guard lock(server.mutex);
+    // Each time, and not once: under Wine, an accept that finds no client can leave the event switched off.
+    if (WSAEventSelect(server.listener.get(), server.wake_event.get(), FD_ACCEPT) != 0) {
+        throw_socket_error("WSAEventSelect"); // it also makes accept return at once
+    }
     while (server.connections.size() < most_clients) {
         unique_socket accepted(accept(server.listener.get(), nullptr, nullptr));
         if (accepted) {
@@ -273,9 +277,6 @@ inline void start(server_state& server) {
     server.port.reset(CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0));
     if (!server.port) {
         ipc::throw_last_error("CreateIoCompletionPort");
-    }
-    if (WSAEventSelect(server.listener.get(), server.wake_event.get(), FD_ACCEPT) != 0) {
-        throw_socket_error("WSAEventSelect"); // it also makes accept return at once
     }
     for (int i = 0; i < worker_count; ++i) {
         server.workers.emplace_back([&server] { work(server); });

@@ -26,7 +26,8 @@ constexpr std::string_view mark = "socket of pair 19's tests ";
 inline std::wstring path_of(const sockaddr* address) {
     const char* const path = reinterpret_cast<const sockaddr_un*>(address)->sun_path;
     std::wstring wide(sizeof(sockaddr_un::sun_path), L'\0');
-    const int size = MultiByteToWideChar(CP_UTF8, 0, path, -1, wide.data(), static_cast<int>(wide.size()));
+    const int size =
+        MultiByteToWideChar(CP_UTF8, 0, path, -1, wide.data(), static_cast<int>(wide.size()));
     wide.resize(size > 0 ? static_cast<std::size_t>(size) - 1 : 0);
     return wide;
 }
@@ -50,9 +51,9 @@ inline SOCKET create_socket(int, int, int, WSAPROTOCOL_INFOW*, GROUP, DWORD flag
 
 // Returns the port in the file, or 0 if it is no socket of this build.
 inline u_short port_in(const std::wstring& path) {
-    const HANDLE file =
-        CreateFileW(path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                    nullptr, OPEN_EXISTING, 0, nullptr);
+    const HANDLE file = CreateFileW(path.c_str(), GENERIC_READ,
+                                    FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
+                                    OPEN_EXISTING, 0, nullptr);
     char content[64];
     DWORD size = 0;
     if (file == INVALID_HANDLE_VALUE) {
