@@ -1,7 +1,7 @@
 #pragma once
 
-// The server behind the listening socket: a few threads serve all clients at a completion port. No line of it
-// knows the address family. Pair 18 explains it.
+// The server behind the listening socket: a few threads serve all clients at a completion port. It is pair 18's,
+// without what only TCP needs, and pair 18 explains it. Only the size of an address tells the family.
 
 #include "common/error.hpp"
 #include "common/server_options.hpp"
@@ -11,11 +11,13 @@
 #include "protocol.hpp"
 #include "sockets.hpp"
 
+#include <mswsock.h>
 #include <winsock2.h>
 
 #include <windows.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -28,17 +30,22 @@
 #include <vector>
 
 constexpr int worker_count = 4;
-constexpr std::size_t most_clients = 1024;   // more wait in the queue of the listening socket
-constexpr int send_buffer_bytes = 64 * 1024; // of the kernel, for a reply that is not read
-constexpr DWORD accept_again_ms = 1000;      // after accept has failed
+constexpr std::size_t most_clients = 1024; // more wait in the queue of the listening socket
+constexpr std::size_t listening_count = 8; // sockets that wait for a client at the same time
+
+enum class operation { accept, receive, send };
 
 // Belongs to the kernel while its operation is pending, and then to the one worker that gets the
 // packet. So its members need no lock.
-struct connection {
+struct connection
+    : WSAOVERLAPPED { // so a packet, which has the OVERLAPPED, leads to its connection
+    connection() : WSAOVERLAPPED{} {}
+
     unique_socket socket;
-    WSAOVERLAPPED overlapped{};
-    bool sending = false;
-    std::atomic<ULONGLONG> start_ms = 0; // of the wait for a whole request, or of its reply
+    std::array<char, 2 * (sizeof(sockaddr_un) + 16)> addresses{}; // AcceptEx puts them there
+    operation current = operation::accept;
+    // Of the wait for a whole request, or of its reply; 0: the socket waits for a client.
+    std::atomic<ULONGLONG> start_ms = 0;
     protocol::message_reader reader;
     std::size_t sent = 0; // of the reply
     std::uint64_t answered = 0;
@@ -48,14 +55,72 @@ struct connection {
 struct server_state {
     ipc::server_options options;
     unique_socket listener;
-    ipc::unique_handle wake_event; // a client has come, or one has left
+    ipc::unique_handle finished_event; // enough clients were served, or no socket is left
     ipc::unique_handle port;
     std::vector<std::jthread> workers;
 
     std::mutex mutex; // for the members below
     std::list<connection> connections;
-    std::uint64_t served = 0; // clients that have left
+    std::size_t listening = 0; // connections that wait for a client
+    std::uint64_t served = 0;  // clients that have left
 };
+
+// The key is not used: a packet of the listening socket has that socket's key, and not the client's.
+inline void associate(server_state& server, const unique_socket& socket) {
+    const auto handle = reinterpret_cast<HANDLE>(socket.get());
+    if (CreateIoCompletionPort(handle, server.port.get(), 0, 0) == nullptr) {
+        ipc::throw_last_error("CreateIoCompletionPort");
+    }
+}
+
+// With the mutex locked.
+inline void start_accept(server_state& server) {
+    std::list<connection> created(1);
+    connection& client = created.front();
+    client.socket = create_unix_socket();
+    client.position = created.begin();
+    associate(server, client.socket);
+    DWORD bytes = 0;
+    constexpr DWORD address_bytes = sizeof(sockaddr_un) + 16; // as AcceptEx asks for
+    const BOOL done = AcceptEx(server.listener.get(), client.socket.get(), client.addresses.data(),
+                               0, // the call ends with the connection, and does not wait for data
+                               address_bytes, address_bytes, &bytes, &client);
+    if (!done && WSAGetLastError() != ERROR_IO_PENDING) {
+        throw_socket_error("AcceptEx");
+    }
+    server.connections.splice(server.connections.end(), created);
+    ++server.listening;
+}
+
+// With the mutex locked. If a socket cannot be created, the server goes on with fewer, and tries again
+// when a client connects or leaves.
+inline void accept_more(server_state& server) try {
+    while (server.listening < listening_count && server.connections.size() < most_clients) {
+        start_accept(server);
+    }
+} catch (...) {
+    ipc::report_exception("A: one socket fewer waits for clients");
+    if (server.connections.empty()) {
+        SetEvent(server.finished_event.get());
+    }
+}
+
+// A client has connected: gives its socket the options of an accepted one.
+inline DWORD accept_client(server_state& server, connection& client) {
+    {
+        const std::lock_guard lock(server.mutex);
+        --server.listening;
+        client.start_ms = GetTickCount64();
+        accept_more(server); // before this client is served, so that the next one can connect
+    }
+    const SOCKET socket = client.socket.get();
+    const SOCKET listener = server.listener.get();
+    if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
+                   reinterpret_cast<const char*>(&listener), sizeof listener) != 0) {
+        return static_cast<DWORD>(WSAGetLastError()); // it may have left already
+    }
+    return ERROR_SUCCESS;
+}
 
 // Returns ERROR_IO_PENDING if a packet will come. It comes also if the call has already succeeded, and
 // another worker may use the client even now. With any other result, no packet comes.
@@ -68,24 +133,21 @@ inline DWORD start_receive(connection& client) {
     const std::span<char> space = client.reader.free_space();
     WSABUF buffer{static_cast<ULONG>(space.size()), space.data()};
     DWORD flags = 0;
-    client.sending = false;
-    // ANCHOR: receive
+    client.current = operation::receive;
     const int result = WSARecv(client.socket.get(), &buffer, 1, // one buffer
-                               nullptr, &flags, &client.overlapped, nullptr /* no routine */);
-    // ANCHOR_END: receive
+                               nullptr, &flags, &client, nullptr /* no routine */);
     return judge_call(result);
 }
 
 inline DWORD start_send(connection& client) {
     const std::span<char> rest = client.reader.with_length().subspan(client.sent);
     WSABUF buffer{static_cast<ULONG>(rest.size()), rest.data()};
-    client.sending = true;
-    const int result = WSASend(client.socket.get(), &buffer, 1, nullptr, 0 /* no flags */,
-                               &client.overlapped, nullptr);
+    client.current = operation::send;
+    const int result =
+        WSASend(client.socket.get(), &buffer, 1, nullptr, 0 /* no flags */, &client, nullptr);
     return judge_call(result);
 }
 
-// ANCHOR: message
 // Starts the next operation of a client. Returns what start_receive and start_send return, or why the
 // client is to be disconnected.
 inline DWORD handle_bytes(connection& client) {
@@ -101,10 +163,13 @@ inline DWORD handle_bytes(connection& client) {
     client.sent = 0;
     return start_send(client);
 }
-// ANCHOR_END: message
 
-inline DWORD handle_completion(connection& client, DWORD bytes) {
-    if (!client.sending) {
+inline DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
+    if (client.current == operation::accept) {
+        const DWORD error = accept_client(server, client);
+        return error == ERROR_SUCCESS ? handle_bytes(client) : error;
+    }
+    if (client.current == operation::receive) {
         if (bytes == 0) { // the client sends nothing more, and all its requests are answered
             return client.reader.is_empty() ? ERROR_GRACEFUL_DISCONNECT : ERROR_HANDLE_EOF;
         }
@@ -138,12 +203,18 @@ inline void print_end(DWORD error, std::uint64_t answered) {
 // No operation is pending on the socket.
 inline void remove_client(server_state& server, connection& client) {
     const std::lock_guard lock(server.mutex);
-    ++server.served;
+    if (client.start_ms == 0) {
+        --server.listening; // AcceptEx has failed
+    } else {
+        ++server.served;
+    }
     server.connections.erase(client.position); // closes the socket
-    SetEvent(server.wake_event.get());
+    accept_more(server);
+    if (server.options.clients != 0 && server.served >= server.options.clients) {
+        SetEvent(server.finished_event.get());
+    }
 }
 
-// ANCHOR: work
 inline void work(server_state& server) {
     for (;;) {
         DWORD bytes = 0;
@@ -155,17 +226,16 @@ inline void work(server_state& server) {
         if (overlapped == nullptr) {
             return; // that packet
         }
-        auto& client = *reinterpret_cast<connection*>(key);
+        auto& client = *static_cast<connection*>(overlapped);
         DWORD error = ERROR_SUCCESS;
         DWORD flags = 0;
         if (!success &&
             !WSAGetOverlappedResult(client.socket.get(), overlapped, &bytes, FALSE, &flags)) {
             error = static_cast<DWORD>(WSAGetLastError()); // GetLastError has no codes of Winsock
         }
-        // ANCHOR_END: work
         try {
             if (error == ERROR_SUCCESS) {
-                error = handle_completion(client, bytes);
+                error = handle_completion(server, client, bytes);
             }
             if (error == ERROR_IO_PENDING) {
                 continue; // from here on, the client may belong to another worker
@@ -178,106 +248,57 @@ inline void work(server_state& server) {
     }
 }
 
-// With the mutex locked.
-inline void add_client(server_state& server, unique_socket accepted) {
-    u_long blocking =
-        FALSE; // an accepted socket has the listening socket's event and mode: undo both
-    if (WSAEventSelect(accepted.get(), nullptr, 0) != 0 ||
-        ioctlsocket(accepted.get(), FIONBIO, &blocking) != 0) {
-        throw_socket_error("WSAEventSelect or ioctlsocket");
-    }
-    std::list<connection> created(1);
-    connection& client = created.front();
-    client.socket = std::move(accepted);
-    client.start_ms = GetTickCount64();
-    client.position = created.begin();
-    const auto handle = reinterpret_cast<HANDLE>(client.socket.get());
-    if (CreateIoCompletionPort(handle, server.port.get(), reinterpret_cast<ULONG_PTR>(&client),
-                               0) == nullptr) {
-        ipc::throw_last_error("CreateIoCompletionPort");
-    }
-    const DWORD error = start_receive(client);
-    if (error != ERROR_IO_PENDING) {
-        print_end(error, 0); // and its destructor closes the socket
-        return;
-    }
-    server.connections.splice(server.connections.end(), created);
-}
-
-// Returns false if accept should be tried again after a while.
-inline bool accept_clients(server_state& server) try {
-    const std::lock_guard lock(server.mutex);
-    // Each time, and not once: under Wine, an accept that finds no client can leave the event switched off.
-    if (WSAEventSelect(server.listener.get(), server.wake_event.get(), FD_ACCEPT) != 0) {
-        throw_socket_error("WSAEventSelect"); // it also makes accept return at once
-    }
-    while (server.connections.size() < most_clients) {
-        unique_socket accepted(accept(server.listener.get(), nullptr, nullptr));
-        if (accepted) {
-            add_client(server, std::move(accepted));
-        } else if (WSAGetLastError() == WSAEWOULDBLOCK) {
-            break; // no client waits; wake_event is set when one comes
-        } else if (WSAGetLastError() != WSAECONNRESET) { // that one has left already
-            throw_socket_error("accept");
-        }
-    }
-    return true;
-} catch (...) {
-    ipc::report_exception("A: a client fewer");
-    return false;
+// The call of a connection that waits for a client is one of the listening socket.
+inline void cancel(const server_state& server, connection& client) {
+    const SOCKET socket = client.start_ms == 0 ? server.listener.get() : client.socket.get();
+    CancelIoEx(reinterpret_cast<HANDLE>(socket), &client); // its packet comes with an error
 }
 
 // Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
 inline DWORD cancel_overdue(server_state& server) {
     const DWORD limit_ms = server.options.idle_limit.ms;
     if (limit_ms == INFINITE) { // --limit 0
-        return INFINITE;        // wake_event or Ctrl+C ends the wait
+        return INFINITE;        // finished_event or Ctrl+C ends the wait
     }
     const std::lock_guard lock(server.mutex); // or a worker could delete a connection meanwhile
     const ULONGLONG now_ms = GetTickCount64();
     ULONGLONG wait_ms = limit_ms;
     for (connection& client : server.connections) {
-        const ULONGLONG end_ms = client.start_ms + limit_ms;
-        if (end_ms <= now_ms) {
-            CancelIoEx(reinterpret_cast<HANDLE>(client.socket.get()), &client.overlapped);
-        } else {
+        const ULONGLONG start_ms = client.start_ms;
+        const ULONGLONG end_ms = start_ms + limit_ms;
+        if (start_ms != 0 && end_ms <= now_ms) {
+            cancel(server, client);
+        } else if (start_ms != 0) {
             wait_ms = std::min(wait_ms, end_ms - now_ms);
         }
     }
     return static_cast<DWORD>(wait_ms);
 }
 
-inline bool has_finished(server_state& server) {
-    const std::lock_guard lock(server.mutex);
-    return server.options.clients != 0 && server.served >= server.options.clients;
-}
-
-inline void run(server_state& server) {
-    const HANDLE events[] = {ipc::ctrl_c_event(), server.wake_event.get()};
-    while (!has_finished(server)) {
-        const bool accepting = accept_clients(server);
-        const DWORD wait_ms = cancel_overdue(server);
-        const DWORD waited =
-            WaitForMultipleObjects(accepting ? 2 : 1, events, FALSE /* any */,
-                                   accepting ? wait_ms : std::min(wait_ms, accept_again_ms));
-        if (waited == WAIT_FAILED) {
-            ipc::throw_last_error("WaitForMultipleObjects");
-        }
-        if (waited == WAIT_OBJECT_0) {
-            return; // Ctrl+C
-        }
+inline void wait_for_end(server_state& server) {
+    const HANDLE events[] = {server.finished_event.get(), ipc::ctrl_c_event()};
+    DWORD waited = WAIT_TIMEOUT;
+    while (waited == WAIT_TIMEOUT) {
+        waited = WaitForMultipleObjects(2, events, FALSE /* any */, cancel_overdue(server));
+    }
+    if (waited == WAIT_FAILED) {
+        ipc::throw_last_error("WaitForMultipleObjects");
     }
 }
 
 inline void start(server_state& server) {
-    server.wake_event.reset(CreateEventW(nullptr, FALSE /* auto-reset */, FALSE, nullptr));
-    if (!server.wake_event) {
+    server.finished_event.reset(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
+    if (!server.finished_event) {
         ipc::throw_last_error("CreateEventW");
     }
     server.port.reset(CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0));
     if (!server.port) {
         ipc::throw_last_error("CreateIoCompletionPort");
     }
+    associate(server, server.listener);
+    const std::lock_guard lock(server.mutex);
+    start_accept(server);
+    accept_more(server);
     for (int i = 0; i < worker_count; ++i) {
         server.workers.emplace_back([&server] { work(server); });
     }
@@ -291,7 +312,7 @@ inline void stop(server_state& server) {
     }
     server.workers.clear(); // joins them
     for (connection& client : server.connections) {
-        CancelIoEx(reinterpret_cast<HANDLE>(client.socket.get()), &client.overlapped);
+        cancel(server, client);
     }
     for (std::size_t i = 0; i < server.connections.size(); ++i) {
         DWORD bytes = 0;
@@ -300,5 +321,4 @@ inline void stop(server_state& server) {
         GetQueuedCompletionStatus(server.port.get(), &bytes, &key, &overlapped,
                                   INFINITE); // ended by the end of a cancelled operation
     }
-    server.connections.clear(); // closes the sockets; replies that were sent still arrive
 }

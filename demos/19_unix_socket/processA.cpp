@@ -177,7 +177,10 @@ int wmain(int argc, wchar_t* argv[]) try {
         server.listener = file.listen_here();
         start(server);
         ipc::print_line("A: {} threads wait for clients of this user", worker_count);
-        run(server);
+        wait_for_end(server);
+    }
+    if (server.connections.empty()) {
+        throw std::runtime_error("no socket is left");
     }
     ipc::print_line("A: the end; clients served: {}", server.served);
     return 0;
