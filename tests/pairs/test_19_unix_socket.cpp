@@ -742,7 +742,8 @@ PAIR_TEST("Twenty times killed at a random moment, a server leaves nothing that 
 
 PAIR_TEST("Twenty clients killed at a random moment cost the server nothing") {
     const test_name name;
-    running_server server(name);
+    // Wine's TCP does not always end a pending receive when the connection is reset: then the limit does.
+    running_server server(name, {L"--limit", L"2"});
     const ipc::test::temporary_folder files;
     {
         std::ofstream lines(std::filesystem::path(files.file(L"in.txt")), std::ios::binary);
