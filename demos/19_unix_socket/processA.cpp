@@ -44,8 +44,8 @@ ipc::server_options parse_options(int argc, wchar_t** argv) {
 
 // A security descriptor that files in the folder inherit. It counts for them, and not the folder's own rights:
 // Windows does not check the folders on the way to a file. Who may write to the socket's file may connect.
-// ANCHOR: create_folder
 void create_folder(const std::filesystem::path& folder) {
+    // ANCHOR: create_folder
     ipc::user_only_security security; // one entry: all rights for this user
     BOOL present = FALSE;
     BOOL defaulted = FALSE;
@@ -63,11 +63,10 @@ void create_folder(const std::filesystem::path& folder) {
             ipc::throw_error("CreateDirectoryW", error);
         }
     }
+    // ANCHOR_END: create_folder
 }
-// ANCHOR_END: create_folder
 
 // Takes the path for one server. The lock ends with the handle, so with the process, however it ends.
-// ANCHOR: lock_path
 ipc::unique_handle lock_path(const std::wstring& path) {
     ipc::unique_handle lock(CreateFileW(
         (path + L".lock").c_str(), // stays: a server that removes it could remove another one's
@@ -78,6 +77,7 @@ ipc::unique_handle lock_path(const std::wstring& path) {
     if (!lock) {
         ipc::throw_last_error("CreateFileW (the lock of the path)");
     }
+    // ANCHOR: lock_path
     constexpr DWORD exclusive = LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY;
     const ULONGLONG end_ms = GetTickCount64() + crash_ms;
     OVERLAPPED first_byte{};
@@ -91,13 +91,12 @@ ipc::unique_handle lock_path(const std::wstring& path) {
         }
         Sleep(lock_again_ms);
     }
-    return lock;
+    return lock; // it ends with the handle: when the process ends, however that is
+    // ANCHOR_END: lock_path
 }
-// ANCHOR_END: lock_path
 
 // Removes the file of a server that has crashed. Only for the owner of the lock: the file of a server that
 // runs looks the same, and Windows lets it be deleted.
-// ANCHOR: remove_stale_socket
 void remove_stale_socket(const std::wstring& path) {
     WIN32_FIND_DATAW found{}; // CreateFileW could not open a socket: ERROR_CANT_ACCESS_FILE
     const HANDLE search = FindFirstFileW(path.c_str(), &found);
@@ -109,6 +108,7 @@ void remove_stale_socket(const std::wstring& path) {
         ipc::throw_error("FindFirstFileW", error);
     }
     FindClose(search);
+    // ANCHOR: remove_stale_socket
     const bool is_socket = (found.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 &&
                            found.dwReserved0 == IO_REPARSE_TAG_AF_UNIX;
     if (!is_socket) {
@@ -117,8 +117,8 @@ void remove_stale_socket(const std::wstring& path) {
     if (!DeleteFileW(path.c_str())) {
         ipc::throw_last_error("DeleteFileW");
     }
+    // ANCHOR_END: remove_stale_socket
 }
-// ANCHOR_END: remove_stale_socket
 
 // The file of this server. The destructor removes it.
 class socket_file {

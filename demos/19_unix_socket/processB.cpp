@@ -69,7 +69,6 @@ private:
     ipc::throw_error(call, static_cast<DWORD>(error));
 }
 
-// ANCHOR: wait
 // Call it after a call that failed. Returns when it is worth trying again.
 void wait_until_ready(const unique_socket& server, const char* call, SHORT events,
                       const deadline& end) {
@@ -86,7 +85,6 @@ void wait_until_ready(const unique_socket& server, const char* call, SHORT event
         throw std::runtime_error("the server did not answer in time");
     }
 }
-// ANCHOR_END: wait
 
 void send_all(const unique_socket& server, std::string_view bytes, const deadline& end) {
     while (!bytes.empty()) {
@@ -110,7 +108,6 @@ int receive_some(const unique_socket& server, std::span<char> space, const deadl
     }
 }
 
-// ANCHOR: ask
 // Sends one request and returns the reply, which is in the reader.
 std::string_view ask(const unique_socket& server, std::string_view request,
                      protocol::message_reader& reader, const deadline& end) {
@@ -130,7 +127,6 @@ std::string_view ask(const unique_socket& server, std::string_view request,
     }
     return {reader.message().data(), reader.message().size()};
 }
-// ANCHOR_END: ask
 
 // Returns ERROR_SUCCESS, or the error. AF_UNIX on Windows connects at once or not at all, but the documentation
 // does not promise it.
@@ -156,9 +152,9 @@ DWORD start_connection(const unique_socket& server, const sockaddr_un& address,
     return static_cast<DWORD>(error);
 }
 
-// ANCHOR: connect
 unique_socket connect_to_server(const std::wstring& path, const deadline& end) {
     const sockaddr_un address = make_address(path);
+    // ANCHOR: connect
     for (;;) {
         unique_socket server = create_unix_socket(); // after a failure, a new one
         const DWORD error = start_connection(server, address, end);
@@ -175,10 +171,9 @@ unique_socket connect_to_server(const std::wstring& path, const deadline& end) {
         }
         Sleep(look_again_ms);
     }
+    // ANCHOR_END: connect
 }
-// ANCHOR_END: connect
 
-// ANCHOR: leave
 // The server answers what it has received, sees the end, and closes its half, too. If B closed the
 // socket while bytes for it are on their way, the connection would be reset.
 void leave(const unique_socket& server, const protocol::message_reader& reader,
@@ -191,7 +186,6 @@ void leave(const unique_socket& server, const protocol::message_reader& reader,
         throw std::runtime_error("the server sent more than it was asked for");
     }
 }
-// ANCHOR_END: leave
 
 } // namespace
 

@@ -38,7 +38,6 @@ inline std::string with_length(std::string_view message) {
     return bytes.append(message);
 }
 
-// ANCHOR: reader
 // Collects bytes as they arrive and finds the messages in them. One receive can bring a part of a
 // message, or several messages.
 class message_reader {
@@ -58,7 +57,6 @@ public:
         return used_ >= length_bytes && length() > limit;
     }
     bool is_complete() const { return used_ >= length_bytes && used_ - length_bytes >= length(); }
-    // ANCHOR_END: reader
 
     bool is_empty() const { return used_ == 0; }
 

@@ -1,0 +1,460 @@
+// Demo 18, process A: a TCP server for programs of the same user on the same computer.
+//
+// A listens on a port of 127.0.0.1 that the system chooses, and writes the port and a nonce into a file
+// that only its user can read. A few threads serve all clients at a completion port, as in pair 09. Each
+// B is a client: it sends the nonce, then requests, and gets them back in upper case.
+//
+// Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
+
+#include "common/error.hpp"
+#include "common/scope_exit.hpp"
+#include "common/security.hpp"
+#include "common/server_options.hpp"
+#include "common/stop.hpp"
+#include "common/text.hpp"
+#include "common/unique_handle.hpp"
+#include "protocol.hpp"
+#include "sockets.hpp"
+
+#include <bcrypt.h>
+#include <mswsock.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr int worker_count = 4;
+constexpr std::size_t most_clients = 1024;   // more wait in the queue of the listening socket
+constexpr int send_buffer_bytes = 64 * 1024; // of the kernel, for a reply that is not read
+constexpr std::size_t listening_count = 8;   // sockets that wait for a client at the same time
+constexpr DWORD nonce_error = ERROR_LOGON_FAILURE; // the client does not know the nonce
+
+enum class operation { accept, receive, send };
+
+// Belongs to the kernel while its operation is pending, and then to the one worker that gets the
+// packet. So its members need no lock.
+struct connection
+    : WSAOVERLAPPED { // so a packet, which has the OVERLAPPED, leads to its connection
+    connection() : WSAOVERLAPPED{} {}
+
+    unique_socket socket;
+    std::array<char, 2 * (sizeof(sockaddr_in) + 16)> addresses{}; // AcceptEx puts them there
+    operation current = operation::accept;
+    bool trusted = false; // it has sent the nonce
+    // Of the wait for a whole request, or of its reply; 0: the socket waits for a client.
+    std::atomic<ULONGLONG> start_ms = 0;
+    protocol::message_reader reader;
+    std::size_t sent = 0; // of the reply
+    std::uint64_t answered = 0;
+    std::list<connection>::iterator position; // in the server's list
+};
+
+struct server_state {
+    ipc::server_options options;
+    server_address address;
+    unique_socket listener;
+    ipc::unique_handle finished_event; // enough clients were served, or no socket is left
+    ipc::unique_handle socket_file;
+    ipc::unique_handle port;
+    std::vector<std::jthread> workers;
+
+    std::mutex mutex; // for the members below
+    std::list<connection> connections;
+    std::size_t listening = 0; // connections that wait for a client
+    std::uint64_t served = 0;  // clients that have sent the nonce, and have left
+};
+
+// The key is not used: a packet of the listening socket has that socket's key, and not the client's.
+void associate(server_state& server, const unique_socket& socket) {
+    const auto handle = reinterpret_cast<HANDLE>(socket.get());
+    if (CreateIoCompletionPort(handle, server.port.get(), 0, 0) == nullptr) {
+        ipc::throw_last_error("CreateIoCompletionPort");
+    }
+}
+
+void listen_on_loopback(server_state& server) {
+    server.listener = create_tcp_socket();
+    // ANCHOR: listen
+    // Or a program of any user could bind the same port, with SO_REUSEADDR, and get our clients.
+    if (!set_option(server.listener.get(), SOL_SOCKET, SO_EXCLUSIVEADDRUSE, TRUE)) {
+        throw_socket_error("setsockopt");
+    }
+    sockaddr_in address = loopback_address(0); // port 0: the system chooses one that is free
+    int size = sizeof address;
+    if (bind(server.listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) {
+        throw_socket_error("bind");
+    }
+    if (listen(server.listener.get(), SOMAXCONN) != 0) {
+        throw_socket_error("listen");
+    }
+    if (getsockname(server.listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+        throw_socket_error("getsockname");
+    }
+    server.address.port = ntohs(address.sin_port); // which one it is
+    // ANCHOR_END: listen
+    associate(server, server.listener);
+}
+
+// The nonce tells the clients of this user from all other programs: TCP itself knows no users.
+void create_nonce(server_state& server) {
+    const NTSTATUS status = BCryptGenRandom(
+        nullptr, reinterpret_cast<unsigned char*>(server.address.nonce.data()),
+        static_cast<ULONG>(server.address.nonce.size()), BCRYPT_USE_SYSTEM_PREFERRED_RNG);
+    if (status < 0) {
+        ipc::throw_error("BCryptGenRandom", static_cast<DWORD>(status));
+    }
+}
+
+ipc::unique_handle open_socket_file(const std::wstring& path) {
+    ipc::user_only_security security;
+    // ANCHOR: socket_file
+    return ipc::unique_handle(CreateFileW(
+        path.c_str(),                 // in the user's folder for temporary files
+        GENERIC_WRITE | DELETE,       // this handle also deletes it
+        FILE_SHARE_READ,              // clients read; nobody writes or deletes it
+        security.get(),               // only this user can open it
+        CREATE_NEW,                   // never a file that somebody else has prepared
+        FILE_FLAG_DELETE_ON_CLOSE |   // it disappears with this process, also after a crash
+            FILE_ATTRIBUTE_TEMPORARY, // it need not reach the disk
+        nullptr));                    // no template
+    // ANCHOR_END: socket_file
+}
+
+// A file that is left from a power failure can be deleted, and that of a running server cannot.
+void create_socket_file(server_state& server) {
+    const std::wstring path = socket_file_path(server.options.suffix);
+    server.socket_file = open_socket_file(path);
+    if (!server.socket_file && GetLastError() == ERROR_FILE_EXISTS && DeleteFileW(path.c_str())) {
+        server.socket_file = open_socket_file(path);
+    }
+    const DWORD error = server.socket_file ? ERROR_SUCCESS : GetLastError();
+    if (error == ERROR_SHARING_VIOLATION || error == ERROR_FILE_EXISTS) {
+        throw std::runtime_error("the name " + ipc::to_utf8(path) + " is taken by another server");
+    }
+    if (error != ERROR_SUCCESS) {
+        ipc::throw_error("CreateFileW (socket file)", error);
+    }
+    std::string content = std::to_string(server.address.port) + "\n";
+    content.append(server.address.nonce.data(), server.address.nonce.size());
+    DWORD written = 0;
+    if (!WriteFile(server.socket_file.get(), content.data(), static_cast<DWORD>(content.size()),
+                   &written, nullptr)) {
+        ipc::throw_last_error("WriteFile (socket file)");
+    }
+}
+
+// With the mutex locked.
+void start_accept(server_state& server) {
+    std::list<connection> created(1);
+    connection& client = created.front();
+    client.socket = create_tcp_socket();
+    client.position = created.begin();
+    associate(server, client.socket);
+    DWORD bytes = 0;
+    // ANCHOR: accept
+    constexpr DWORD address_bytes = sizeof(sockaddr_in) + 16; // as AcceptEx asks for
+    const BOOL done = AcceptEx(server.listener.get(), client.socket.get(), client.addresses.data(),
+                               0, // the call ends with the connection, and does not wait for data
+                               address_bytes, address_bytes, &bytes, &client);
+    // ANCHOR_END: accept
+    if (!done && WSAGetLastError() != ERROR_IO_PENDING) {
+        throw_socket_error("AcceptEx");
+    }
+    server.connections.splice(server.connections.end(), created);
+    ++server.listening;
+}
+
+// With the mutex locked. If a socket cannot be created, the server goes on with fewer, and tries again
+// when a client connects or leaves.
+void accept_more(server_state& server) try {
+    while (server.listening < listening_count && server.connections.size() < most_clients) {
+        start_accept(server);
+    }
+} catch (...) {
+    ipc::report_exception("A: one socket fewer waits for clients");
+    if (server.connections.empty()) {
+        SetEvent(server.finished_event.get());
+    }
+}
+
+// A client has connected: gives its socket the options of an accepted one.
+DWORD accept_client(server_state& server, connection& client) {
+    {
+        const std::lock_guard lock(server.mutex);
+        --server.listening;
+        client.start_ms = GetTickCount64();
+        accept_more(server); // before this client is served, so that the next one can connect
+    }
+    const SOCKET socket = client.socket.get();
+    const SOCKET listener = server.listener.get();
+    if (!set_option(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, listener) ||
+        !set_option(socket, IPPROTO_TCP, TCP_NODELAY, TRUE) ||
+        !set_option(socket, SOL_SOCKET, SO_SNDBUF, send_buffer_bytes)) {
+        return static_cast<DWORD>(WSAGetLastError()); // it may have left already
+    }
+    return ERROR_SUCCESS;
+}
+
+// Returns ERROR_IO_PENDING if a packet will come. It comes also if the call has already succeeded, and
+// another worker may use the client even now. With any other result, no packet comes.
+DWORD judge_call(int result) {
+    const int error = result == 0 ? WSA_IO_PENDING : WSAGetLastError();
+    return static_cast<DWORD>(error);
+}
+
+DWORD start_receive(connection& client) {
+    const std::span<char> space = client.reader.free_space();
+    WSABUF buffer{static_cast<ULONG>(space.size()), space.data()};
+    DWORD flags = 0;
+    client.current = operation::receive;
+    // ANCHOR: receive
+    const int result = WSARecv(client.socket.get(), &buffer, 1, // one buffer
+                               nullptr, &flags, &client, nullptr /* no routine */);
+    // ANCHOR_END: receive
+    return judge_call(result);
+}
+
+DWORD start_send(connection& client) {
+    const std::span<char> rest = client.reader.with_length().subspan(client.sent);
+    WSABUF buffer{static_cast<ULONG>(rest.size()), rest.data()};
+    client.current = operation::send;
+    const int result =
+        WSASend(client.socket.get(), &buffer, 1, nullptr, 0 /* no flags */, &client, nullptr);
+    return judge_call(result);
+}
+
+// Takes the same time for each wrong nonce, so that nobody finds it byte by byte.
+bool is_nonce(const server_state& server, std::span<const char> message) {
+    int difference = message.size() == server.address.nonce.size() ? 0 : 1;
+    for (std::size_t i = 0; i < message.size() && i < server.address.nonce.size(); ++i) {
+        difference |= message[i] ^ server.address.nonce[i];
+    }
+    return difference == 0;
+}
+
+// ANCHOR: message
+// Starts the next operation of a client. Returns what start_receive and start_send return, or why the
+// client is to be disconnected.
+DWORD handle_bytes(const server_state& server, connection& client) {
+    protocol::message_reader& reader = client.reader;
+    if (!client.trusted) {
+        if (reader.is_longer_than(protocol::nonce_bytes)) {
+            return nonce_error;
+        }
+        if (!reader.is_complete()) {
+            return start_receive(client);
+        }
+        if (!is_nonce(server, reader.message())) {
+            return nonce_error;
+        }
+        client.trusted = true;
+        reader.remove_message();
+        client.start_ms = GetTickCount64();
+    }
+    if (reader.is_longer_than(protocol::max_message_bytes)) {
+        return ERROR_MORE_DATA; // before anything is allocated for it
+    }
+    if (!reader.is_complete()) {
+        return start_receive(client); // the limit goes on: it is for the whole message
+    }
+    protocol::make_reply(reader.message());
+    client.start_ms = GetTickCount64();
+    client.sent = 0;
+    return start_send(client);
+}
+// ANCHOR_END: message
+
+DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
+    if (client.current == operation::accept) {
+        const DWORD error = accept_client(server, client);
+        return error == ERROR_SUCCESS ? handle_bytes(server, client) : error;
+    }
+    if (client.current == operation::receive) {
+        if (bytes == 0) { // the client sends nothing more, and all its requests are answered
+            return client.reader.is_empty() ? ERROR_GRACEFUL_DISCONNECT : ERROR_HANDLE_EOF;
+        }
+        client.reader.add(bytes);
+        return handle_bytes(server, client);
+    }
+    client.sent += bytes;
+    if (client.sent < client.reader.with_length().size()) {
+        return start_send(client);
+    }
+    ++client.answered;
+    client.reader.remove_message();
+    client.start_ms = GetTickCount64();
+    return handle_bytes(server, client); // the next request may be there already
+}
+
+void print_end(DWORD error, std::uint64_t answered) {
+    if (error == ERROR_HANDLE_EOF) {
+        ipc::print_line("A: a client left in the middle of a message; requests answered: {}",
+                        answered);
+    } else if (error == nonce_error) {
+        ipc::print_line("A: a client was dropped, it does not know the nonce");
+    } else if (error == WSAECONNRESET || error == WSAECONNABORTED) {
+        ipc::print_line("A: a client reset its connection ({}); requests answered: {}",
+                        error == WSAECONNRESET ? "WSAECONNRESET, 10054" : "WSAECONNABORTED, 10053",
+                        answered);
+    } else {
+        ipc::print_client_end(error == ERROR_GRACEFUL_DISCONNECT ? ERROR_BROKEN_PIPE : error,
+                              answered);
+    }
+}
+
+// No operation is pending on the socket.
+void remove_client(server_state& server, connection& client) {
+    const std::lock_guard lock(server.mutex);
+    server.served += client.trusted ? 1 : 0;
+    server.listening -= client.start_ms == 0 ? 1 : 0; // AcceptEx has failed
+    server.connections.erase(client.position);        // closes the socket
+    accept_more(server);
+    if (server.options.clients != 0 && server.served >= server.options.clients) {
+        SetEvent(server.finished_event.get());
+    }
+}
+
+// ANCHOR: work
+void work(server_state& server) {
+    for (;;) {
+        DWORD bytes = 0;
+        ULONG_PTR key = 0;
+        OVERLAPPED* overlapped = nullptr;
+        const BOOL success =
+            GetQueuedCompletionStatus(server.port.get(), &bytes, &key, &overlapped,
+                                      INFINITE); // ended by the packet that stop() posts
+        if (overlapped == nullptr) {
+            return; // that packet
+        }
+        auto& client = *static_cast<connection*>(overlapped);
+        DWORD error = ERROR_SUCCESS;
+        DWORD flags = 0;
+        if (!success &&
+            !WSAGetOverlappedResult(client.socket.get(), overlapped, &bytes, FALSE, &flags)) {
+            error = static_cast<DWORD>(WSAGetLastError()); // GetLastError has no codes of Winsock
+        }
+        // ANCHOR_END: work
+        try {
+            if (error == ERROR_SUCCESS) {
+                error = handle_completion(server, client, bytes);
+            }
+            if (error == ERROR_IO_PENDING) {
+                continue; // from here on, the client may belong to another worker
+            }
+            print_end(error, client.answered);
+        } catch (...) {
+            ipc::report_exception("A"); // costs this client its connection, and no other one
+        }
+        remove_client(server, client);
+    }
+}
+
+// The call of a connection that waits for a client is one of the listening socket.
+void cancel(const server_state& server, connection& client) {
+    const SOCKET socket = client.start_ms == 0 ? server.listener.get() : client.socket.get();
+    CancelIoEx(reinterpret_cast<HANDLE>(socket), &client); // its packet comes with an error
+}
+
+// Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
+DWORD cancel_overdue(server_state& server) {
+    const DWORD limit_ms = server.options.idle_limit.ms;
+    if (limit_ms == INFINITE) { // --limit 0
+        return INFINITE;        // finished_event or Ctrl+C ends the wait
+    }
+    const std::lock_guard lock(server.mutex); // or a worker could delete a connection meanwhile
+    const ULONGLONG now_ms = GetTickCount64();
+    ULONGLONG wait_ms = limit_ms;
+    for (connection& client : server.connections) {
+        const ULONGLONG start_ms = client.start_ms;
+        const ULONGLONG end_ms = start_ms + limit_ms;
+        if (start_ms != 0 && end_ms <= now_ms) {
+            cancel(server, client);
+        } else if (start_ms != 0) {
+            wait_ms = std::min(wait_ms, end_ms - now_ms);
+        }
+    }
+    return static_cast<DWORD>(wait_ms);
+}
+
+void wait_for_end(server_state& server) {
+    const HANDLE events[] = {server.finished_event.get(), ipc::ctrl_c_event()};
+    DWORD waited = WAIT_TIMEOUT;
+    while (waited == WAIT_TIMEOUT) {
+        waited = WaitForMultipleObjects(2, events, FALSE /* any */, cancel_overdue(server));
+    }
+    if (waited == WAIT_FAILED) {
+        ipc::throw_last_error("WaitForMultipleObjects");
+    }
+}
+
+void start(server_state& server) {
+    server.finished_event.reset(CreateEventW(nullptr, TRUE /* manual-reset */, FALSE, nullptr));
+    if (!server.finished_event) {
+        ipc::throw_last_error("CreateEventW");
+    }
+    server.port.reset(CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0));
+    if (!server.port) {
+        ipc::throw_last_error("CreateIoCompletionPort");
+    }
+    listen_on_loopback(server);
+    create_nonce(server);
+    create_socket_file(server);
+    const std::lock_guard lock(server.mutex);
+    start_accept(server);
+    accept_more(server);
+    for (int i = 0; i < worker_count; ++i) {
+        server.workers.emplace_back([&server] { work(server); });
+    }
+}
+
+// The kernel still writes into the buffers of pending operations. When the workers have ended, each
+// connection has exactly one packet to come.
+void stop(server_state& server) {
+    for (std::size_t i = 0; i < server.workers.size(); ++i) {
+        PostQueuedCompletionStatus(server.port.get(), 0, 0, nullptr);
+    }
+    server.workers.clear(); // joins them
+    for (connection& client : server.connections) {
+        cancel(server, client);
+    }
+    for (std::size_t i = 0; i < server.connections.size(); ++i) {
+        DWORD bytes = 0;
+        ULONG_PTR key = 0;
+        OVERLAPPED* overlapped = nullptr;
+        GetQueuedCompletionStatus(server.port.get(), &bytes, &key, &overlapped,
+                                  INFINITE); // ended by the end of a cancelled operation
+    }
+}
+
+} // namespace
+
+int wmain(int argc, wchar_t* argv[]) try {
+    const winsock library;
+    server_state server;
+    server.options = ipc::parse_server_options(argc, argv);
+    {
+        const ipc::scope_exit end([&] { stop(server); });
+        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
+        start(server);
+        ipc::print_line("A: {} threads wait for clients on 127.0.0.1", worker_count);
+        wait_for_end(server);
+    }
+    if (server.connections.empty()) {
+        throw std::runtime_error("no socket is left");
+    }
+    ipc::print_line("A: the end; clients served: {}", server.served);
+    return 0;
+} catch (...) {
+    return ipc::report_exception("A");
+}
