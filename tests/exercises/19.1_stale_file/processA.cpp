@@ -3,7 +3,7 @@
 // SOLUTION: The file of a crashed server looks like that of a running one, so something else has to tell them
 // apart: a lock, which ends with the process that has it. The tag tells a socket from a file of the user.
 // STARTER
-//~ A starts although a crashed server has left its file, and takes nothing away from others. Mend it.
+//~ // A starts although a crashed server has left its file, and takes nothing away from others. Mend it.
 // END
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and processB of pair 19
