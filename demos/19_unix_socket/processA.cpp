@@ -89,7 +89,7 @@ ipc::unique_handle lock_path(const std::wstring& path) {
         if (GetTickCount64() >= end_ms) {
             throw std::runtime_error("another server has this path: " + ipc::to_utf8(path));
         }
-        Sleep(lock_again_ms);
+        Sleep(lock_again_ms); // nothing tells when the system has unlocked it
     }
     return lock; // it ends with the handle: when the process ends, however that is
     // ANCHOR_END: lock_path

@@ -161,7 +161,7 @@ unique_socket connect_to_server(const std::wstring& path, const deadline& end) {
         if (error == ERROR_SUCCESS) {
             return server;
         }
-        // There is no file, or its server has crashed, or no folder. Nothing tells when a server comes.
+        // There is no file, or its server has crashed, or no folder.
         if (error != WSAECONNREFUSED && error != WSAENETDOWN) {
             ipc::throw_error("connect", error);
         }
@@ -169,7 +169,7 @@ unique_socket connect_to_server(const std::wstring& path, const deadline& end) {
             throw std::runtime_error("no server at " + ipc::to_utf8(path) +
                                      ": start processA first");
         }
-        Sleep(look_again_ms);
+        Sleep(look_again_ms); // nothing tells when a server comes
     }
     // ANCHOR_END: connect
 }
