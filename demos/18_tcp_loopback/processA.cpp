@@ -246,34 +246,38 @@ bool is_nonce(const server_state& server, std::span<const char> message) {
 // ANCHOR: message
 // Starts the next operation of a client. Returns what start_receive and start_send return, or why the
 // client is to be disconnected.
-DWORD handle_bytes(const server_state& server, connection& client) {
-    protocol::message_reader& reader = client.reader;
-    if (!client.trusted) {
-        if (reader.is_longer_than(protocol::nonce_bytes)) {
-            return nonce_error;
-        }
-        if (!reader.is_complete()) {
-            return start_receive(client);
-        }
-        if (!is_nonce(server, reader.message())) {
-            return nonce_error;
-        }
-        client.trusted = true;
-        reader.remove_message();
-        client.start_ms = GetTickCount64();
-    }
-    if (reader.is_longer_than(protocol::max_message_bytes)) {
+DWORD handle_request(connection& client) {
+    if (client.reader.is_longer_than(protocol::max_message_bytes)) {
         return ERROR_MORE_DATA; // before anything is allocated for it
     }
-    if (!reader.is_complete()) {
+    if (!client.reader.is_complete()) {
         return start_receive(client); // the limit goes on: it is for the whole message
     }
-    protocol::make_reply(reader.message());
+    protocol::make_reply(client.reader.message());
     client.start_ms = GetTickCount64();
     client.sent = 0;
     return start_send(client);
 }
 // ANCHOR_END: message
+
+DWORD handle_bytes(const server_state& server, connection& client) {
+    if (client.trusted) {
+        return handle_request(client);
+    }
+    if (client.reader.is_longer_than(protocol::nonce_bytes)) {
+        return nonce_error;
+    }
+    if (!client.reader.is_complete()) {
+        return start_receive(client);
+    }
+    if (!is_nonce(server, client.reader.message())) {
+        return nonce_error;
+    }
+    client.trusted = true;
+    client.reader.remove_message();
+    client.start_ms = GetTickCount64();
+    return handle_request(client); // it may be there already
+}
 
 DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
     if (client.current == operation::accept) {

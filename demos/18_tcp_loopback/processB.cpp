@@ -211,12 +211,13 @@ unique_socket connect_to_server(const server_address& address, const deadline& e
 // ANCHOR: leave
 // The server answers what it has received, sees the end, and closes its half, too. If B closed the
 // socket while bytes for it are on their way, the connection would be reset.
-void leave(const unique_socket& server, const deadline& end) {
+void leave(const unique_socket& server, const protocol::message_reader& reader,
+           const deadline& end) {
     if (shutdown(server.get(), SD_SEND) != 0) {
         throw_failure("shutdown", WSAGetLastError());
     }
     std::array<char, 1> nothing{};
-    if (receive_some(server, nothing, end) != 0) {
+    if (!reader.is_empty() || receive_some(server, nothing, end) != 0) {
         throw std::runtime_error("the server sent more than it was asked for");
     }
 }
@@ -264,7 +265,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (file.bad()) {
         throw std::runtime_error("cannot read " + ipc::to_utf8(in));
     }
-    leave(server, deadline(limit));
+    leave(server, reader, deadline(limit));
     return 0;
 } catch (...) {
     return ipc::report_exception("B");

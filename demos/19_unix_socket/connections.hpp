@@ -150,15 +150,14 @@ inline DWORD start_send(connection& client) {
 
 // Starts the next operation of a client. Returns what start_receive and start_send return, or why the
 // client is to be disconnected.
-inline DWORD handle_bytes(connection& client) {
-    protocol::message_reader& reader = client.reader;
-    if (reader.is_longer_than(protocol::max_message_bytes)) {
+inline DWORD handle_request(connection& client) {
+    if (client.reader.is_longer_than(protocol::max_message_bytes)) {
         return ERROR_MORE_DATA; // before anything is allocated for it
     }
-    if (!reader.is_complete()) {
+    if (!client.reader.is_complete()) {
         return start_receive(client); // the limit goes on: it is for the whole message
     }
-    protocol::make_reply(reader.message());
+    protocol::make_reply(client.reader.message());
     client.start_ms = GetTickCount64();
     client.sent = 0;
     return start_send(client);
@@ -167,14 +166,14 @@ inline DWORD handle_bytes(connection& client) {
 inline DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
     if (client.current == operation::accept) {
         const DWORD error = accept_client(server, client);
-        return error == ERROR_SUCCESS ? handle_bytes(client) : error;
+        return error == ERROR_SUCCESS ? handle_request(client) : error;
     }
     if (client.current == operation::receive) {
         if (bytes == 0) { // the client sends nothing more, and all its requests are answered
             return client.reader.is_empty() ? ERROR_GRACEFUL_DISCONNECT : ERROR_HANDLE_EOF;
         }
         client.reader.add(bytes);
-        return handle_bytes(client);
+        return handle_request(client);
     }
     client.sent += bytes;
     if (client.sent < client.reader.with_length().size()) {
@@ -183,7 +182,7 @@ inline DWORD handle_completion(server_state& server, connection& client, DWORD b
     ++client.answered;
     client.reader.remove_message();
     client.start_ms = GetTickCount64();
-    return handle_bytes(client); // the next request may be there already
+    return handle_request(client); // the next request may be there already
 }
 
 inline void print_end(DWORD error, std::uint64_t answered) {

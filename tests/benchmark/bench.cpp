@@ -36,13 +36,14 @@ constexpr auto floor_name = "floor";
 
 struct known_server {
     const char* folder;
-    const wchar_t* pipe;
+    const wchar_t* pipe;   // its name, or that of its socket file
     unsigned most_clients; // of those above
     const char* most_clients_text;
     const char* choose_when;
+    ipc::test::carrier over = ipc::test::carrier::pipe;
 };
 
-constexpr std::array<known_server, 4> known_servers = {{
+constexpr std::array<known_server, 5> known_servers = {{
     {"05_overlapped_server", L"\\\\.\\pipe\\ipc_demos.05.requests", 62, "62",
      "62 clients are enough, and they share state that you do not want to lock"},
     {"07_thread_per_client", L"\\\\.\\pipe\\ipc_demos.07.requests", 1000, "1,024",
@@ -51,6 +52,8 @@ constexpr std::array<known_server, 4> known_servers = {{
      "there are many clients, each request is short, and one processor is enough"},
     {"09_completion_port", L"\\\\.\\pipe\\ipc_demos.09.requests", 1000, "1,024",
      "there are many clients, and their requests keep several processors busy"},
+    {"18_tcp_loopback", L"ipc_demos.18.requests", 1000, "1,024",
+     "its clients know only sockets, or it also runs on other systems", ipc::test::carrier::tcp},
 }};
 
 struct settings {
@@ -117,9 +120,14 @@ ipc::test::server_command command_for(const known_server* server) {
         const std::wstring pipe = L"\\\\.\\pipe\\ipc_demos.bench.floor." + suffix;
         return {{ipc::test::program_path(L"tests", L"bench.exe"), L"--floor-server", pipe}, pipe};
     }
+    std::wstring name = std::wstring(server->pipe) + L"." + suffix;
+    if (server->over == ipc::test::carrier::tcp) {
+        name = (std::filesystem::temp_directory_path() / name).wstring();
+    }
     return {{ipc::test::program_path(ipc::to_utf16(server->folder), L"processA.exe"), L"--name",
              suffix, L"--limit", L"3600"},
-            std::wstring(server->pipe) + L"." + suffix};
+            name,
+            server->over};
 }
 
 struct plan {

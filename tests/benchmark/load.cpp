@@ -6,10 +6,13 @@
 #include "common/text.hpp"
 #include "tests/harness/launcher.hpp"
 
+#include <winsock2.h>
+
 #include <process.h>
 #include <tlhelp32.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -38,7 +41,7 @@ LONGLONG ticks_per_second() {
     return frequency.QuadPart;
 }
 
-unique_handle connect(const std::wstring& name, DWORD limit_ms) {
+unique_handle connect_to(const std::wstring& name, DWORD limit_ms) {
     const ULONGLONG end_ms = GetTickCount64() + limit_ms;
     for (;;) {
         unique_handle pipe(CreateFileW(name.c_str(), GENERIC_READ | GENERIC_WRITE, 0, nullptr,
@@ -58,6 +61,138 @@ unique_handle connect(const std::wstring& name, DWORD limit_ms) {
         }
         WaitNamedPipeW(name.c_str(), static_cast<DWORD>(end_ms - now_ms));
     }
+}
+
+// A client's end of a connection. Its calls block.
+class channel {
+public:
+    channel() = default;
+    channel(const channel&) = delete;
+    channel& operator=(const channel&) = delete;
+    virtual ~channel() = default;
+
+    // Sends the request and returns the length of the reply, which is in the buffer. Throws win32_error.
+    virtual DWORD ask(const char* request, DWORD bytes, std::vector<char>& reply) = 0;
+};
+
+class pipe_channel : public channel {
+public:
+    pipe_channel(const std::wstring& name, DWORD limit_ms) : pipe_(connect_to(name, limit_ms)) {}
+
+    DWORD ask(const char* request, DWORD bytes, std::vector<char>& reply) override {
+        DWORD written = 0;
+        if (!WriteFile(pipe_.get(), request, bytes, &written, nullptr)) {
+            throw_last_error("WriteFile");
+        }
+        DWORD received = 0;
+        if (!ReadFile(pipe_.get(), reply.data(), static_cast<DWORD>(reply.size()), &received,
+                      nullptr)) {
+            throw_last_error("ReadFile");
+        }
+        return received;
+    }
+
+private:
+    unique_handle pipe_;
+};
+
+[[noreturn]] void throw_socket_error(const char* call) {
+    throw_error(call, static_cast<DWORD>(WSAGetLastError()));
+}
+
+// The protocol of pair 18: each message begins with its length, and the first one is the nonce.
+class tcp_channel : public channel {
+public:
+    explicit tcp_channel(const std::wstring& socket_file) {
+        static const int started = [] {
+            WSADATA data{};
+            return WSAStartup(MAKEWORD(2, 2), &data);
+        }();
+        if (started != 0) {
+            throw_error("WSAStartup", static_cast<DWORD>(started));
+        }
+        // Not a stream: it would not let the server delete the file.
+        const unique_handle file(CreateFileW(socket_file.c_str(), GENERIC_READ,
+                                             FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                             nullptr, OPEN_EXISTING, 0, nullptr));
+        std::array<char, 64> content{};
+        DWORD size = 0;
+        if (!file || !ReadFile(file.get(), content.data(), 64, &size, nullptr)) {
+            throw_last_error("CreateFileW or ReadFile (socket file)");
+        }
+        const std::string text(content.data(), size); // the port, a line feed and the nonce
+        const std::string nonce = text.substr(text.find('\n') + 1);
+        const auto port = static_cast<u_short>(std::stoul(text));
+        socket_ = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        const BOOL no_delay = TRUE;
+        if (connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+            setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, reinterpret_cast<const char*>(&no_delay),
+                       sizeof no_delay) != 0) {
+            const int error = WSAGetLastError();
+            closesocket(socket_);
+            throw_error("connect", static_cast<DWORD>(error));
+        }
+        send_message(nonce.data(), static_cast<DWORD>(nonce.size()));
+    }
+    ~tcp_channel() override { closesocket(socket_); }
+    tcp_channel(const tcp_channel&) = delete;
+    tcp_channel& operator=(const tcp_channel&) = delete;
+
+    DWORD ask(const char* request, DWORD bytes, std::vector<char>& reply) override {
+        send_message(request, bytes);
+        // The length and the message in one receive, as far as they have come.
+        buffer_.resize(length_bytes + reply.size());
+        DWORD received = 0;
+        DWORD length = 0;
+        while (received < length_bytes || received - length_bytes < length) {
+            const int more = recv(socket_, buffer_.data() + received,
+                                  static_cast<int>(buffer_.size() - received), 0);
+            if (more <= 0) {
+                throw_error("recv", more == 0 ? ERROR_GRACEFUL_DISCONNECT
+                                              : static_cast<DWORD>(WSAGetLastError()));
+            }
+            received += static_cast<DWORD>(more);
+            if (received >= length_bytes) {
+                u_long network_order = 0;
+                std::memcpy(&network_order, buffer_.data(), length_bytes);
+                length = ntohl(network_order);
+            }
+            if (received == buffer_.size() && received - length_bytes < length) {
+                return 0; // longer than the request: a wrong reply
+            }
+        }
+        std::memcpy(reply.data(), buffer_.data() + length_bytes, length);
+        return length;
+    }
+
+private:
+    static constexpr DWORD length_bytes = 4;
+
+    void send_message(const char* message, DWORD bytes) {
+        const u_long network_order = htonl(bytes);
+        buffer_.resize(length_bytes + bytes);
+        std::memcpy(buffer_.data(), &network_order, length_bytes);
+        std::memcpy(buffer_.data() + length_bytes, message, bytes);
+        const int size = static_cast<int>(buffer_.size());
+        if (send(socket_, buffer_.data(), size, 0) !=
+            size) { // a socket that blocks takes everything
+            throw_socket_error("send");
+        }
+    }
+
+    SOCKET socket_ = INVALID_SOCKET;
+    std::vector<char> buffer_;
+};
+
+std::unique_ptr<channel> connect(const server_command& server, DWORD limit_ms) {
+    if (server.over == carrier::tcp) {
+        return std::make_unique<tcp_channel>(server.pipe);
+    }
+    return std::make_unique<pipe_channel>(server.pipe, limit_ms);
 }
 
 void make_upper_case(char* bytes, DWORD count) {
@@ -81,10 +216,9 @@ struct starting_line {
 // One client and its thread. An object must not move: its thread has its address.
 class client {
 public:
-    client(starting_line& line, unsigned number, const std::wstring& pipe_name)
-        : line_(line), pipe_(connect(pipe_name, line.answer_limit_ms)),
-          request_(line.message_bytes), expected_(line.message_bytes),
-          reply_(line.message_bytes + 1) {
+    client(starting_line& line, unsigned number, const server_command& server)
+        : line_(line), server_(connect(server, line.answer_limit_ms)), request_(line.message_bytes),
+          expected_(line.message_bytes), reply_(line.message_bytes + 1) {
         for (DWORD i = 0; i < line.message_bytes; ++i) {
             request_[i] = static_cast<char>('a' + (number + i) % 26);
             expected_[i] = static_cast<char>('A' + (number + i) % 26);
@@ -162,14 +296,7 @@ private:
         const int turn = static_cast<int>(++requests_ % 26);
         request_[0] = static_cast<char>('a' + turn);
         expected_[0] = static_cast<char>('A' + turn);
-        DWORD written = 0;
-        if (!WriteFile(pipe_.get(), request_.data(), bytes, &written, nullptr)) {
-            throw_last_error("WriteFile");
-        }
-        if (!ReadFile(pipe_.get(), reply_.data(), static_cast<DWORD>(reply_.size()), &received_,
-                      nullptr)) {
-            throw_last_error("ReadFile");
-        }
+        received_ = server_->ask(request_.data(), bytes, reply_);
     }
 
     void verify(DWORD bytes) const {
@@ -179,7 +306,7 @@ private:
     }
 
     starting_line& line_;
-    unique_handle pipe_;
+    std::unique_ptr<channel> server_;
     std::vector<char> request_;
     std::vector<char> expected_;
     std::vector<char> reply_;
@@ -195,8 +322,8 @@ private:
 // All clients of one measurement. Its destructor ends the server, so that no thread waits forever.
 class all_clients {
 public:
-    all_clients(program& server, std::wstring pipe_name, const load& what)
-        : server_(server), pipe_name_(std::move(pipe_name)), what_(what) {
+    all_clients(program& server, server_command command, const load& what)
+        : server_(server), command_(std::move(command)), what_(what) {
         line_.all_ready.reset(CreateEventW(nullptr, TRUE, FALSE, nullptr));
         line_.start.reset(CreateEventW(nullptr, TRUE, FALSE, nullptr));
         if (!line_.all_ready || !line_.start) {
@@ -223,7 +350,7 @@ public:
     // Returns when each client has connected and has got a reply.
     void connect() {
         for (unsigned i = 0; i < what_.clients; ++i) {
-            clients_.push_back(std::make_unique<client>(line_, i, pipe_name_));
+            clients_.push_back(std::make_unique<client>(line_, i, command_));
         }
         for (const auto& one : clients_) {
             one->start_thread();
@@ -283,7 +410,7 @@ private:
     }
 
     program& server_;
-    std::wstring pipe_name_;
+    server_command command_;
     load what_;
     starting_line line_;
     std::vector<std::unique_ptr<client>> clients_;
@@ -313,7 +440,7 @@ measurement measure(const server_command& server, const load& what) {
     }
     measurement result;
     const auto memory_before = static_cast<std::int64_t>(memory_bytes(running.process()));
-    all_clients clients(running, server.pipe, what);
+    all_clients clients(running, server, what);
     clients.connect();
     result.memory_bytes =
         static_cast<std::int64_t>(memory_bytes(running.process())) - memory_before;

@@ -11,9 +11,12 @@
 
 namespace ipc::test {
 
+enum class carrier { pipe, tcp };
+
 struct server_command {
     std::vector<std::wstring> arguments; // the server prints a line when clients can connect
-    std::wstring pipe;
+    std::wstring pipe; // its name, or with TCP the path of the server's socket file
+    carrier over = carrier::pipe;
 };
 
 struct load {
@@ -25,7 +28,8 @@ struct load {
 
 struct measurement {
     double requests_per_second = 0;
-    double median_us = 0; // of a round trip: from the call of WriteFile to the return of ReadFile
+    double median_us =
+        0; // of a round trip: from the call that sends to the return of the call that receives
     double p99_us = 0;
     unsigned not_served = 0; // clients that got no reply in the measured time
     // Of the server, while all clients are connected and silent, after one small reply to each.

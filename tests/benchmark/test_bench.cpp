@@ -7,6 +7,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <stdexcept>
 
 // These cases test what the benchmark relies on: a server that does not answer, or answers wrongly, is
@@ -64,17 +65,22 @@ report small_report() {
 
 TEST_CASE("The load gives figures of a server that answers") {
     const std::wstring suffix = ipc::test::unique_suffix();
-    const server_command server = {
-        {program_path(L"05_overlapped_server", L"processA.exe"), L"--name", suffix},
-        L"\\\\.\\pipe\\ipc_demos.05.requests." + suffix};
-    for (const DWORD bytes : {64UL, 65536UL}) {
-        const measurement figures =
-            measure(server, {.clients = 20, .message_bytes = bytes, .duration_ms = 500});
-        CHECK(figures.requests_per_second > 0);
-        CHECK(figures.median_us > 0);
-        CHECK(figures.p99_us >= figures.median_us);
-        CHECK(figures.threads >= 1);
-        CHECK(figures.threads < 20);
+    const std::vector<server_command> servers = {
+        {{program_path(L"05_overlapped_server", L"processA.exe"), L"--name", suffix},
+         L"\\\\.\\pipe\\ipc_demos.05.requests." + suffix},
+        {{program_path(L"18_tcp_loopback", L"processA.exe"), L"--name", suffix},
+         (std::filesystem::temp_directory_path() / (L"ipc_demos.18.requests." + suffix)).wstring(),
+         ipc::test::carrier::tcp}};
+    for (const server_command& server : servers) {
+        for (const DWORD bytes : {64UL, 65536UL}) {
+            const measurement figures =
+                measure(server, {.clients = 20, .message_bytes = bytes, .duration_ms = 500});
+            CHECK(figures.requests_per_second > 0);
+            CHECK(figures.median_us > 0);
+            CHECK(figures.p99_us >= figures.median_us);
+            CHECK(figures.threads >= 1);
+            CHECK(figures.threads < 20);
+        }
     }
 }
 

@@ -62,6 +62,12 @@ public:
         return static_cast<bool>(*this);
     }
 
+    // Takes a socket that is already connected, or INVALID_SOCKET.
+    void adopt(SOCKET connected) {
+        close();
+        socket_ = connected;
+    }
+
     explicit operator bool() const { return socket_ != INVALID_SOCKET; }
     SOCKET socket() const { return socket_; }
     DWORD error() const { return error_; } // of the last call
