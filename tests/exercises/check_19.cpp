@@ -60,7 +60,7 @@ void follow_crash(trial& attempt) {
 
 void refuse_second(trial& attempt) {
     const server_name name;
-    ipc::test::program& first = start_server(attempt, name);
+    const ipc::test::program& first = start_server(attempt, name);
     ipc::test::program& second = attempt.start_learner({L"--name", name.suffix, L"--limit", L"60"});
     const ULONGLONG end = GetTickCount64() + attempt.limit_ms();
     while (second.output().empty() && GetTickCount64() < end && !second.wait(10)) {}
