@@ -1,7 +1,8 @@
 #pragma once
 
 // The server behind the listening socket: a few threads serve all clients at a completion port. It is pair 18's,
-// without what only TCP needs, and pair 18 explains it. Only the size of an address tells the family.
+// without what only TCP needs, and pair 18 explains it. Only sizeof(sockaddr_un) shows which kind of socket this is,
+// and only stop() has more to do.
 
 #include "common/error.hpp"
 #include "common/server_options.hpp"
@@ -19,19 +20,23 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <list>
 #include <mutex>
 #include <span>
-#include <string>
+#include <string_view>
 #include <thread>
-#include <utility>
 #include <vector>
 
 constexpr int worker_count = 4;
-constexpr std::size_t most_clients = 1024; // more wait in the queue of the listening socket
-constexpr std::size_t listening_count = 8; // sockets that wait for a client at the same time
+constexpr std::size_t most_clients = 1024;     // more wait in the queue of listen
+constexpr std::size_t listening_count = 8;     // sockets that wait for a client at the same time
+constexpr std::size_t piece_bytes = 64 * 1024; // of a reply, for one send
+constexpr ULONGLONG look_again_ms = 10;        // when an operation could not be cancelled
+constexpr ULONGLONG accept_again_ms = 5'000;   // when no socket could be created
+constexpr DWORD stop_limit_ms = 5'000;         // for the packets of cancelled operations
 
 enum class operation { accept, receive, send };
 
@@ -44,18 +49,19 @@ struct connection
     unique_socket socket;
     std::array<char, 2 * (sizeof(sockaddr_un) + 16)> addresses{}; // AcceptEx puts them there
     operation current = operation::accept;
-    // Of the wait for a whole request, or of its reply; 0: the socket waits for a client.
-    std::atomic<ULONGLONG> start_ms = 0;
+    // When its request has to be complete, or its reply read: a time of GetTickCount64.
+    std::atomic<ULONGLONG> end_ms = 0;
     protocol::message_reader reader;
     std::size_t sent = 0; // of the reply
     std::uint64_t answered = 0;
+    bool connected = false; // the server's mutex guards it; before, the socket waits for a client
     std::list<connection>::iterator position; // in the server's list
 };
 
 struct server_state {
     ipc::server_options options;
     unique_socket listener;
-    ipc::unique_handle finished_event; // enough clients were served, or no socket is left
+    ipc::unique_handle finished_event; // enough clients were served
     ipc::unique_handle port;
     std::vector<std::jthread> workers;
 
@@ -85,6 +91,9 @@ inline void start_accept(server_state& server) {
     const BOOL done = AcceptEx(server.listener.get(), client.socket.get(), client.addresses.data(),
                                0, // the call ends with the connection, and does not wait for data
                                address_bytes, address_bytes, &bytes, &client);
+    if (!done && WSAGetLastError() == WSAECONNRESET) {
+        return; // that client has left again: accept_more tries the next one
+    }
     if (!done && WSAGetLastError() != ERROR_IO_PENDING) {
         throw_socket_error("AcceptEx");
     }
@@ -92,34 +101,33 @@ inline void start_accept(server_state& server) {
     ++server.listening;
 }
 
-// With the mutex locked. If a socket cannot be created, the server goes on with fewer, and tries again
-// when a client connects or leaves.
+// With the mutex locked. If a socket cannot be created, the server goes on with fewer and tries again soon.
 inline void accept_more(server_state& server) try {
     while (server.listening < listening_count && server.connections.size() < most_clients) {
         start_accept(server);
     }
 } catch (...) {
     ipc::report_exception("A: one socket fewer waits for clients");
-    if (server.connections.empty()) {
-        SetEvent(server.finished_event.get());
-    }
 }
 
-// A client has connected: gives its socket the options of an accepted one.
-inline DWORD accept_client(server_state& server, connection& client) {
+// The limit is for a whole request or reply: it does not start again with each byte.
+inline void start_limit(const server_state& server, connection& client) {
+    const DWORD limit_ms = server.options.idle_limit.ms;
+    client.end_ms = limit_ms == INFINITE /* --limit 0 */ ? ULLONG_MAX : GetTickCount64() + limit_ms;
+}
+
+// A client has connected.
+inline void accept_client(server_state& server, connection& client) {
     {
         const std::lock_guard lock(server.mutex);
         --server.listening;
-        client.start_ms = GetTickCount64();
+        client.connected = true;
+        start_limit(server, client);
         accept_more(server); // before this client is served, so that the next one can connect
     }
-    const SOCKET socket = client.socket.get();
-    const SOCKET listener = server.listener.get();
-    if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
-                   reinterpret_cast<const char*>(&listener), sizeof listener) != 0) {
-        return static_cast<DWORD>(WSAGetLastError()); // it may have left already
-    }
-    return ERROR_SUCCESS;
+    // If the client has left already, this call fails, and the first receive reports why.
+    // Without it, shutdown does not know that the socket is connected.
+    set_option(client.socket.get(), SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, server.listener.get());
 }
 
 // Returns ERROR_IO_PENDING if a packet will come. It comes also if the call has already succeeded, and
@@ -139,9 +147,10 @@ inline DWORD start_receive(connection& client) {
     return judge_call(result);
 }
 
+// Sends a piece: how many bytes of one call Windows takes into kernel memory is not documented.
 inline DWORD start_send(connection& client) {
     const std::span<char> rest = client.reader.with_length().subspan(client.sent);
-    WSABUF buffer{static_cast<ULONG>(rest.size()), rest.data()};
+    WSABUF buffer{static_cast<ULONG>(std::min(rest.size(), piece_bytes)), rest.data()};
     client.current = operation::send;
     const int result =
         WSASend(client.socket.get(), &buffer, 1, nullptr, 0 /* no flags */, &client, nullptr);
@@ -150,7 +159,7 @@ inline DWORD start_send(connection& client) {
 
 // Starts the next operation of a client. Returns what start_receive and start_send return, or why the
 // client is to be disconnected.
-inline DWORD handle_request(connection& client) {
+inline DWORD answer_request(const server_state& server, connection& client) {
     if (client.reader.is_longer_than(protocol::max_message_bytes)) {
         return ERROR_MORE_DATA; // before anything is allocated for it
     }
@@ -158,22 +167,22 @@ inline DWORD handle_request(connection& client) {
         return start_receive(client); // the limit goes on: it is for the whole message
     }
     protocol::make_reply(client.reader.message());
-    client.start_ms = GetTickCount64();
+    start_limit(server, client);
     client.sent = 0;
     return start_send(client);
 }
 
 inline DWORD handle_completion(server_state& server, connection& client, DWORD bytes) {
     if (client.current == operation::accept) {
-        const DWORD error = accept_client(server, client);
-        return error == ERROR_SUCCESS ? handle_request(client) : error;
+        accept_client(server, client);
+        return answer_request(server, client);
     }
     if (client.current == operation::receive) {
         if (bytes == 0) { // the client sends nothing more, and all its requests are answered
             return client.reader.is_empty() ? ERROR_GRACEFUL_DISCONNECT : ERROR_HANDLE_EOF;
         }
         client.reader.add(bytes);
-        return handle_request(client);
+        return answer_request(server, client);
     }
     client.sent += bytes;
     if (client.sent < client.reader.with_length().size()) {
@@ -181,17 +190,16 @@ inline DWORD handle_completion(server_state& server, connection& client, DWORD b
     }
     ++client.answered;
     client.reader.remove_message();
-    client.start_ms = GetTickCount64();
-    return handle_request(client); // the next request may be there already
+    start_limit(server, client);
+    return answer_request(server, client); // the next request may be there already
 }
 
 inline void print_end(DWORD error, std::uint64_t answered) {
     if (error == ERROR_HANDLE_EOF) {
         ipc::print_line("A: a client left in the middle of a message; requests answered: {}",
                         answered);
-    } else if (error == WSAECONNRESET || error == WSAECONNABORTED) {
-        ipc::print_line("A: a client reset its connection ({}); requests answered: {}",
-                        error == WSAECONNRESET ? "WSAECONNRESET, 10054" : "WSAECONNABORTED, 10053",
+    } else if (const std::string_view name = reset_name(error); !name.empty()) {
+        ipc::print_line("A: a client reset its connection ({}); requests answered: {}", name,
                         answered);
     } else {
         ipc::print_client_end(error == ERROR_GRACEFUL_DISCONNECT ? ERROR_BROKEN_PIPE : error,
@@ -202,12 +210,9 @@ inline void print_end(DWORD error, std::uint64_t answered) {
 // No operation is pending on the socket.
 inline void remove_client(server_state& server, connection& client) {
     const std::lock_guard lock(server.mutex);
-    if (client.start_ms == 0) {
-        --server.listening; // AcceptEx has failed
-    } else {
-        ++server.served;
-    }
-    server.connections.erase(client.position); // closes the socket
+    server.served += client.connected ? 1 : 0;
+    server.listening -= client.connected ? 0 : 1; // AcceptEx has failed
+    server.connections.erase(client.position);    // closes the socket
     accept_more(server);
     if (server.options.clients != 0 && server.served >= server.options.clients) {
         SetEvent(server.finished_event.get());
@@ -247,28 +252,25 @@ inline void work(server_state& server) {
     }
 }
 
-// The call of a connection that waits for a client is one of the listening socket.
-inline void cancel(const server_state& server, connection& client) {
-    const SOCKET socket = client.start_ms == 0 ? server.listener.get() : client.socket.get();
-    CancelIoEx(reinterpret_cast<HANDLE>(socket), &client); // its packet comes with an error
+// The call of a connection that waits for a client is one of the listening socket. Returns FALSE if no
+// operation is pending.
+inline BOOL cancel(const server_state& server, connection& client) {
+    const SOCKET socket = client.connected ? client.socket.get() : server.listener.get();
+    return CancelIoEx(reinterpret_cast<HANDLE>(socket), &client); // its packet comes with an error
 }
 
 // Cancels the operations that have exceeded the limit. Returns how long the next wait may last.
-inline DWORD cancel_overdue(server_state& server) {
-    const DWORD limit_ms = server.options.idle_limit.ms;
-    if (limit_ms == INFINITE) { // --limit 0
-        return INFINITE;        // finished_event or Ctrl+C ends the wait
-    }
+inline DWORD check_clients(server_state& server) {
     const std::lock_guard lock(server.mutex); // or a worker could delete a connection meanwhile
+    accept_more(server);                      // if it has failed
     const ULONGLONG now_ms = GetTickCount64();
-    ULONGLONG wait_ms = limit_ms;
+    ULONGLONG wait_ms = std::min<ULONGLONG>(server.options.idle_limit.ms, accept_again_ms);
     for (connection& client : server.connections) {
-        const ULONGLONG start_ms = client.start_ms;
-        const ULONGLONG end_ms = start_ms + limit_ms;
-        if (start_ms != 0 && end_ms <= now_ms) {
-            cancel(server, client);
-        } else if (start_ms != 0) {
+        const ULONGLONG end_ms = client.end_ms;
+        if (client.connected && end_ms > now_ms) {
             wait_ms = std::min(wait_ms, end_ms - now_ms);
+        } else if (client.connected && !cancel(server, client)) {
+            wait_ms = std::min(wait_ms, look_again_ms); // a worker starts its next operation now
         }
     }
     return static_cast<DWORD>(wait_ms);
@@ -278,7 +280,7 @@ inline void wait_for_end(server_state& server) {
     const HANDLE events[] = {server.finished_event.get(), ipc::ctrl_c_event()};
     DWORD waited = WAIT_TIMEOUT;
     while (waited == WAIT_TIMEOUT) {
-        waited = WaitForMultipleObjects(2, events, FALSE /* any */, cancel_overdue(server));
+        waited = WaitForMultipleObjects(2, events, FALSE /* any */, check_clients(server));
     }
     if (waited == WAIT_FAILED) {
         ipc::throw_last_error("WaitForMultipleObjects");
@@ -304,7 +306,8 @@ inline void start(server_state& server) {
 }
 
 // The kernel still writes into the buffers of pending operations. When the workers have ended, each
-// connection has exactly one packet to come.
+// connection has exactly one packet to come. With AF_UNIX, cancelled operations were seen that never end. Closing the
+// sockets ends more of them; the wait has a limit, and after it nothing can be freed any more.
 inline void stop(server_state& server) {
     for (std::size_t i = 0; i < server.workers.size(); ++i) {
         PostQueuedCompletionStatus(server.port.get(), 0, 0, nullptr);
@@ -313,11 +316,21 @@ inline void stop(server_state& server) {
     for (connection& client : server.connections) {
         cancel(server, client);
     }
+    server.listener = unique_socket();
+    for (connection& client : server.connections) {
+        client.socket = unique_socket();
+    }
+    const ULONGLONG end_ms = GetTickCount64() + stop_limit_ms;
     for (std::size_t i = 0; i < server.connections.size(); ++i) {
         DWORD bytes = 0;
         ULONG_PTR key = 0;
         OVERLAPPED* overlapped = nullptr;
+        const ULONGLONG now_ms = GetTickCount64();
         GetQueuedCompletionStatus(server.port.get(), &bytes, &key, &overlapped,
-                                  INFINITE); // ended by the end of a cancelled operation
+                                  static_cast<DWORD>(end_ms > now_ms ? end_ms - now_ms : 0));
+        if (overlapped == nullptr) {
+            ipc::print_error_line("A: the system does not end the operations of a closed socket");
+            ExitProcess(1);
+        }
     }
 }

@@ -1,7 +1,7 @@
 // Demo 19, process A: a server on an AF_UNIX socket, for programs of the same user.
 //
-// A socket's address is a file here: A removes the one that a crash left behind, binds a new one in a folder
-// that only its user may use, and removes it at the end. From there on it is pair 18's server: a few threads
+// A socket's address is a file here: A removes the one that a crash left behind, binds a new one in its user's folder
+// for local data, and removes it at the end. The rest is pair 18's server, in connections.hpp: a few threads
 // serve all clients at a completion port. Each B is a client, whose requests come back in upper case.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
@@ -9,7 +9,6 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
-#include "common/security.hpp"
 #include "common/server_options.hpp"
 #include "common/stop.hpp"
 #include "common/text.hpp"
@@ -17,10 +16,8 @@
 #include "connections.hpp"
 #include "sockets.hpp"
 
-#include <filesystem>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace {
 
@@ -42,38 +39,26 @@ ipc::server_options parse_options(int argc, wchar_t** argv) {
     return options;
 }
 
-// A security descriptor that files in the folder inherit. It counts for them, and not the folder's own rights:
-// Windows does not check the folders on the way to a file. Who may write to the socket's file may connect.
-void create_folder(const std::filesystem::path& folder) {
-    // ANCHOR: create_folder
-    ipc::user_only_security security; // one entry: all rights for this user
-    BOOL present = FALSE;
-    BOOL defaulted = FALSE;
-    ACL* dacl = nullptr;
-    void* entry = nullptr;
-    if (!GetSecurityDescriptorDacl(security.get()->lpSecurityDescriptor, &present, &dacl,
-                                   &defaulted) ||
-        !GetAce(dacl, 0, &entry)) {
-        ipc::throw_last_error("GetSecurityDescriptorDacl or GetAce");
-    }
-    static_cast<ACE_HEADER*>(entry)->AceFlags = OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE;
-    if (!CreateDirectoryW(folder.c_str(), security.get())) {
+// The socket's file, like each new file, gets its rights from its folder, and this folder from LOCALAPPDATA: all
+// rights for the user, the administrators and the system. Who may write to the file may connect.
+void create_folder(const std::wstring& path) {
+    const std::wstring folder = path.substr(0, path.find_last_of(L'\\'));
+    if (!CreateDirectoryW(folder.c_str(), nullptr)) {
         const DWORD error = GetLastError();
         if (error != ERROR_ALREADY_EXISTS) { // an earlier run has created it
             ipc::throw_error("CreateDirectoryW", error);
         }
     }
-    // ANCHOR_END: create_folder
 }
 
 // Takes the path for one server. The lock ends with the handle, so with the process, however it ends.
 ipc::unique_handle lock_path(const std::wstring& path) {
-    ipc::unique_handle lock(CreateFileW(
-        (path + L".lock").c_str(), // stays: a server that removes it could remove another one's
-        GENERIC_WRITE,
-        FILE_SHARE_READ | FILE_SHARE_WRITE, // all open it, and one locks it
-        nullptr,                            // its rights come from the folder
-        OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
+    ipc::unique_handle lock(
+        CreateFileW((path + L".lock").c_str(), // stays: nobody needs it removed
+                    GENERIC_WRITE,
+                    FILE_SHARE_READ | FILE_SHARE_WRITE, // all open it, and one locks it
+                    nullptr,                            // its rights come from the folder
+                    OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
     if (!lock) {
         ipc::throw_last_error("CreateFileW (the lock of the path)");
     }
@@ -120,67 +105,44 @@ void remove_stale_socket(const std::wstring& path) {
     // ANCHOR_END: remove_stale_socket
 }
 
-// The file of this server. The destructor removes it.
-class socket_file {
-public:
-    explicit socket_file(std::wstring path)
-        : path_(std::move(path)), address_(make_address(path_)) {
-        create_folder(std::filesystem::path(path_).parent_path());
-        lock_ = lock_path(path_); // from here on no other server uses the path
-        remove_stale_socket(path_);
+// ANCHOR: listen
+unique_socket listen_at(const sockaddr_un& address) {
+    unique_socket listener = create_unix_socket();
+    if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+        throw_socket_error("bind");
     }
-    ~socket_file() {
-        if (created_) {
-            DeleteFileW(path_.c_str()); // if it fails, the next server removes the file
-        }
+    if (listen(listener.get(), SOMAXCONN) != 0) { // SOMAXCONN_HINT is only for TCP
+        throw_socket_error("listen");
     }
-    socket_file(const socket_file&) = delete;
-    socket_file& operator=(const socket_file&) = delete;
-
-    // ANCHOR: listen
-    unique_socket listen_here() {
-        unique_socket listener = create_unix_socket();
-        const auto* const address = reinterpret_cast<const sockaddr*>(&address_);
-        if (bind(listener.get(), address, sizeof address_) != 0) { // creates the file
-            throw_socket_error("bind");
-        }
-        created_ = true;
-        if (listen(listener.get(), SOMAXCONN) != 0) {
-            throw_socket_error("listen");
-        }
-        return listener;
-    }
-    // ANCHOR_END: listen
-
-private:
-    std::wstring path_;
-    sockaddr_un address_;
-    ipc::unique_handle lock_;
-    bool created_ = false;
-};
+    return listener;
+}
+// ANCHOR_END: listen
 
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    const ipc::server_options options = parse_options(argc, argv);
     const winsock library;
+    server_state server;
+    server.options = parse_options(argc, argv);
     if (!has_unix_sockets()) {
         ipc::print_error_line("A: {}", no_unix_sockets);
         return exit_left_out;
     }
-    socket_file file(socket_path(options.suffix)); // removed after the listening socket is closed
-    server_state server;
-    server.options = options;
+    ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
+    // ANCHOR: path
+    const std::wstring path = socket_path(server.options.suffix);
+    const sockaddr_un address = make_address(path);
+    create_folder(path);
+    const ipc::unique_handle lock = lock_path(path); // from here on no other server uses the path
+    remove_stale_socket(path);                       // or bind would fail with WSAEADDRINUSE
+    server.listener = listen_at(address);            // creates the file
+    const ipc::scope_exit remove_file([&] { DeleteFileW(path.c_str()); }); // before the unlock
+    // ANCHOR_END: path
     {
-        const ipc::scope_exit end([&] { stop(server); });
-        ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
-        server.listener = file.listen_here();
+        const ipc::scope_exit end([&] { stop(server); }); // closes the socket before the delete
         start(server);
         ipc::print_line("A: {} threads wait for clients of this user", worker_count);
         wait_for_end(server);
-    }
-    if (server.connections.empty()) {
-        throw std::runtime_error("no socket is left");
     }
     ipc::print_line("A: the end; clients served: {}", server.served);
     return 0;

@@ -1,11 +1,11 @@
 // Demo 19, process B: a client on an AF_UNIX socket that sends requests and prints the replies.
 //
-// B connects to the file of process A and sends its requests: its arguments, or the lines of a file. Only the
-// address differs from pair 18's client. A socket that never blocks and WSAPoll give each step a limit. At the
-// end B closes its half of the connection and waits until A has closed the other.
+// B connects to the file of process A and sends its requests: its arguments, or the lines of a file. What follows
+// the connect is pair 18's client, in client.hpp.
 //
 // Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX] [REQUEST...]
 
+#include "client.hpp"
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/file.hpp"
@@ -13,18 +13,11 @@
 #include "protocol.hpp"
 #include "sockets.hpp"
 
-#include <algorithm>
-#include <array>
-#include <charconv>
-#include <climits>
-#include <cstddef>
 #include <filesystem>
 #include <fstream>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 namespace {
@@ -38,153 +31,29 @@ constexpr auto usage =
 constexpr ipc::time_limit default_limit{10'000};
 constexpr DWORD look_again_ms = 10; // for a server
 
-// The moment when a limit is over. One deadline serves all calls of a step, so that a server that sends a
-// byte now and then does not make the limit start again.
-class deadline {
-public:
-    explicit deadline(ipc::time_limit limit)
-        : end_ms_(limit.ms == INFINITE /* --limit 0 */ ? ULLONG_MAX : GetTickCount64() + limit.ms) {
-    }
-
-    // In milliseconds, as WSAPoll takes it; -1: no limit.
-    int rest_ms() const {
-        const ULONGLONG now_ms = GetTickCount64();
-        if (end_ms_ == ULLONG_MAX) {
-            return -1;
-        }
-        return now_ms < end_ms_ ? static_cast<int>(end_ms_ - now_ms) : 0;
-    }
-
-private:
-    ULONGLONG end_ms_;
-};
-
-[[noreturn]] void throw_failure(const char* call, int error) {
-    if (error == WSAECONNRESET || error == WSAECONNABORTED) {
-        throw std::runtime_error("the server reset the connection (" +
-                                 std::string(error == WSAECONNRESET ? "WSAECONNRESET, 10054"
-                                                                    : "WSAECONNABORTED, 10053") +
-                                 ")");
-    }
-    ipc::throw_error(call, static_cast<DWORD>(error));
-}
-
-// Call it after a call that failed. Returns when it is worth trying again.
-void wait_until_ready(const unique_socket& server, const char* call, SHORT events,
-                      const deadline& end) {
-    const int error = WSAGetLastError();
-    if (error != WSAEWOULDBLOCK) {
-        throw_failure(call, error);
-    }
-    WSAPOLLFD poll{server.get(), events, 0};
-    const int ready = WSAPoll(&poll, 1, end.rest_ms());
-    if (ready == SOCKET_ERROR) {
-        throw_socket_error("WSAPoll");
-    }
-    if (ready == 0) {
-        throw std::runtime_error("the server did not answer in time");
-    }
-}
-
-void send_all(const unique_socket& server, std::string_view bytes, const deadline& end) {
-    while (!bytes.empty()) {
-        const int sent = send(server.get(), bytes.data(), static_cast<int>(bytes.size()), 0);
-        if (sent == SOCKET_ERROR) {
-            wait_until_ready(server, "send", POLLWRNORM, end);
-        } else {
-            bytes.remove_prefix(static_cast<std::size_t>(sent)); // it may be a part
-        }
-    }
-}
-
-// Returns 0 when the server sends nothing more.
-int receive_some(const unique_socket& server, std::span<char> space, const deadline& end) {
-    for (;;) {
-        const int received = recv(server.get(), space.data(), static_cast<int>(space.size()), 0);
-        if (received != SOCKET_ERROR) {
-            return received;
-        }
-        wait_until_ready(server, "recv", POLLRDNORM, end);
-    }
-}
-
-// Sends one request and returns the reply, which is in the reader.
-std::string_view ask(const unique_socket& server, std::string_view request,
-                     protocol::message_reader& reader, const deadline& end) {
-    if (request.size() > protocol::max_message_bytes) {
-        throw std::runtime_error("a request is longer than the protocol allows");
-    }
-    send_all(server, protocol::with_length(request), end);
-    while (!reader.is_complete()) {
-        if (reader.is_longer_than(protocol::max_message_bytes)) {
-            throw std::runtime_error("the reply is longer than the protocol allows");
-        }
-        const int received = receive_some(server, reader.free_space(), end);
-        if (received == 0) {
-            throw std::runtime_error("the server closed the connection");
-        }
-        reader.add(static_cast<std::size_t>(received));
-    }
-    return {reader.message().data(), reader.message().size()};
-}
-
-// Returns ERROR_SUCCESS, or the error. AF_UNIX on Windows connects at once or not at all, but the documentation
-// does not promise it.
-DWORD start_connection(const unique_socket& server, const sockaddr_un& address,
-                       const deadline& end) {
-    u_long never_blocking = TRUE;
-    if (ioctlsocket(server.get(), static_cast<long>(FIONBIO), &never_blocking) != 0) {
-        throw_socket_error("ioctlsocket");
-    }
-    if (connect(server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-        return ERROR_SUCCESS;
-    }
-    if (WSAGetLastError() != WSAEWOULDBLOCK) {
-        return static_cast<DWORD>(WSAGetLastError());
-    }
-    wait_until_ready(server, "connect", POLLWRNORM, end);
-    int error = 0;
-    int size = sizeof error;
-    if (getsockopt(server.get(), SOL_SOCKET, SO_ERROR, reinterpret_cast<char*>(&error), &size) !=
-        0) {
-        throw_socket_error("getsockopt");
-    }
-    return static_cast<DWORD>(error);
-}
-
-unique_socket connect_to_server(const std::wstring& path, const deadline& end) {
+unique_socket connect_to_server(const std::wstring& path, ULONGLONG end_ms) {
     const sockaddr_un address = make_address(path);
     // ANCHOR: connect
     for (;;) {
         unique_socket server = create_unix_socket(); // after a failure, a new one
-        const DWORD error = start_connection(server, address, end);
-        if (error == ERROR_SUCCESS) {
+        // AF_UNIX on Windows connects at once or not at all, although no page promises it. So this call may block.
+        if (connect(server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+            0) {
+            never_block(server); // from here on, WSAPoll gives each step a limit
             return server;
         }
-        // There is no file, or its server has crashed, or no folder.
+        const int error = WSAGetLastError();
+        // No file, or the file of a crashed server, or too many clients at once: WSAECONNREFUSED. No folder: WSAENETDOWN.
         if (error != WSAECONNREFUSED && error != WSAENETDOWN) {
-            ipc::throw_error("connect", error);
+            ipc::throw_error("connect", static_cast<DWORD>(error));
         }
-        if (end.rest_ms() == 0) {
+        if (rest_ms(end_ms) == 0) {
             throw std::runtime_error("no server at " + ipc::to_utf8(path) +
                                      ": start processA first");
         }
         Sleep(look_again_ms); // nothing tells when a server comes
     }
     // ANCHOR_END: connect
-}
-
-// The server answers what it has received, sees the end, and closes its half, too. If B closed the
-// socket while bytes for it are on their way, the connection would be reset.
-void leave(const unique_socket& server, const protocol::message_reader& reader,
-           const deadline& end) {
-    if (shutdown(server.get(), SD_SEND) != 0) {
-        throw_failure("shutdown", WSAGetLastError());
-    }
-    std::array<char, 1> nothing{};
-    if (!reader.is_empty() || receive_some(server, nothing, end) != 0) {
-        throw std::runtime_error("the server sent more than it was asked for");
-    }
 }
 
 } // namespace
@@ -214,12 +83,11 @@ int wmain(int argc, wchar_t* argv[]) try {
         ipc::print_error_line("B: {}", no_unix_sockets);
         return exit_left_out;
     }
-    const deadline connected(limit);
-    const unique_socket server = connect_to_server(socket_path(suffix), connected);
+    const unique_socket server = connect_to_server(socket_path(suffix), end_of(limit));
     protocol::message_reader reader;
     ipc::byte_sink screen(L"", "B: ");
     const auto show_reply = [&](std::string_view request) {
-        screen.write(ask(server, request, reader, deadline(limit)));
+        screen.write(ask(server, request, reader, end_of(limit)));
         screen.write("\n");
         reader.remove_message();
     };
@@ -232,7 +100,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     if (file.bad()) {
         throw std::runtime_error("cannot read " + ipc::to_utf8(in));
     }
-    leave(server, reader, deadline(limit));
+    leave(server, reader, end_of(limit));
     return 0;
 } catch (...) {
     return ipc::report_exception("B");

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 // What the server and its clients agree on. A connection carries bytes and knows no messages. So each
@@ -45,53 +46,56 @@ public:
     // The place for the next bytes; after the receive, add() says how many have come. The memory grows
     // with the bytes that are there, not with the length that a client claims.
     std::span<char> free_space() {
-        if (used_ == memory_.size()) {
-            memory_.resize(std::min<std::size_t>(2 * used_, length_bytes + max_message_bytes));
+        if (begin_ != 0) { // here, so that many short messages cost one copy
+            std::ranges::copy(unread(), memory_.begin());
+            end_ -= std::exchange(begin_, 0);
         }
-        return std::span(memory_).subspan(used_);
+        if (memory_.size() > kept_bytes && end_ <= kept_bytes) {
+            memory_.resize(kept_bytes);
+            memory_.shrink_to_fit(); // an idle client does not hold the memory of a long message
+        }
+        if (end_ == memory_.size()) {
+            memory_.resize(std::min<std::size_t>(2 * end_, length_bytes + max_message_bytes));
+        }
+        return std::span(memory_).subspan(end_);
     }
-    void add(std::size_t bytes) { used_ += bytes; }
+    void add(std::size_t bytes) { end_ += bytes; }
 
     // Whether the message is longer than this: true as soon as its length is there.
     bool is_longer_than(std::uint32_t limit) const {
-        return used_ >= length_bytes && length() > limit;
+        return unread().size() >= length_bytes && length() > limit;
     }
-    bool is_complete() const { return used_ >= length_bytes && used_ - length_bytes >= length(); }
+    bool is_complete() const {
+        return unread().size() >= length_bytes && unread().size() - length_bytes >= length();
+    }
 
-    bool is_empty() const { return used_ == 0; }
+    bool is_empty() const { return unread().empty(); }
 
     // Call these only when the message is complete.
     std::span<char> message() { return with_length().subspan(length_bytes); }
-    std::span<char> with_length() { return std::span(memory_).first(length_bytes + length()); }
-
-    // Removes the message. Bytes of the next one move to the front. Much memory is freed, so that an
-    // idle client does not hold the memory of its longest message.
-    void remove_message() {
-        const std::size_t end = with_length().size();
-        std::copy(memory_.begin() + static_cast<std::ptrdiff_t>(end),
-                  memory_.begin() + static_cast<std::ptrdiff_t>(used_), memory_.begin());
-        used_ -= end;
-        if (memory_.size() > kept_bytes && used_ <= kept_bytes) {
-            memory_.resize(kept_bytes);
-            memory_.shrink_to_fit();
-        }
+    std::span<char> with_length() {
+        return std::span(memory_).subspan(begin_, length_bytes + length());
     }
+    void remove_message() { begin_ += length_bytes + length(); }
 
 private:
     static constexpr std::size_t first_bytes = 4 * 1024;
     static constexpr std::size_t kept_bytes = 64 * 1024;
 
+    std::span<const char> unread() const {
+        return std::span(memory_).subspan(begin_, end_ - begin_);
+    }
     std::uint32_t length() const {
-        std::uint32_t length = 0;
-        for (std::size_t i = 0; i < length_bytes; ++i) {
-            length =
-                length << 8 | static_cast<unsigned char>(memory_[i]); // unsigned, or 0x80 gets 1s
+        std::uint32_t value = 0;
+        for (const char byte : unread().first(length_bytes)) {
+            value = value << 8 | static_cast<unsigned char>(byte); // unsigned, or 0x80 gets 1s
         }
-        return length;
+        return value;
     }
 
     std::vector<char> memory_ = std::vector<char>(first_bytes);
-    std::size_t used_ = 0;
+    std::size_t begin_ = 0; // of the first message
+    std::size_t end_ = 0;   // of the bytes that have come
 };
 
 } // namespace protocol

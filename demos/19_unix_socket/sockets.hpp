@@ -1,10 +1,10 @@
 #pragma once
 
-// What A and B both need of Winsock, and the file that is the server's address: its folder, its path, and a
-// way to remove it after a crash.
+// What A and B both need of Winsock (as pair 18), and below it what AF_UNIX adds: the family, and the path that is
+// the server's address.
 
 #include "common/error.hpp"
-#include "common/security.hpp"
+#include "common/security.hpp" // object_name
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
 #include "protocol.hpp"
@@ -26,12 +26,8 @@ struct sockaddr_un {
 #include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
-
-constexpr int exit_left_out = 3; // exit code: the system has no AF_UNIX
-constexpr auto no_unix_sockets =
-    "left out: this system has no AF_UNIX sockets (WSAEAFNOSUPPORT, 10047); "
-    "Windows 10 version 1803 and later have them";
 
 // Functions of Winsock leave their error for WSAGetLastError.
 [[noreturn]] inline void throw_socket_error(const char* call) {
@@ -56,7 +52,7 @@ public:
 // Owns a socket. CloseHandle would not do: Winsock keeps data of its own for each socket.
 class unique_socket {
 public:
-    explicit unique_socket(SOCKET socket = INVALID_SOCKET) noexcept : socket_(socket) {}
+    explicit unique_socket(SOCKET handle = INVALID_SOCKET) noexcept : socket_(handle) {}
     unique_socket(unique_socket&& other) noexcept
         : socket_(std::exchange(other.socket_, INVALID_SOCKET)) {}
     unique_socket(const unique_socket&) = delete;
@@ -78,6 +74,25 @@ private:
     SOCKET socket_;
 };
 
+// Returns false if it has failed, and the error is in WSAGetLastError.
+template <typename Value>
+bool set_option(SOCKET handle, int level, int option, const Value& value) {
+    return setsockopt(handle, level, option, reinterpret_cast<const char*>(&value), sizeof value) ==
+           0;
+}
+
+// Returns nothing if the error is no reset by the other end.
+inline std::string_view reset_name(DWORD error) {
+    return error == WSAECONNRESET     ? "WSAECONNRESET, 10054"
+           : error == WSAECONNABORTED ? "WSAECONNABORTED, 10053"
+                                      : "";
+}
+
+constexpr int exit_left_out = 3; // exit code: the system has no AF_UNIX
+constexpr auto no_unix_sockets =
+    "left out: this system has no AF_UNIX sockets (WSAEAFNOSUPPORT, 10047); "
+    "Windows 10 version 1803 and later have them";
+
 inline SOCKET open_unix_socket() {
     // ANCHOR: open_socket
     return WSASocketW(AF_UNIX,     // an address is a path
@@ -89,7 +104,7 @@ inline SOCKET open_unix_socket() {
     // ANCHOR_END: open_socket
 }
 
-// The only way to know: try it.
+// The only way to know is to try it.
 inline bool has_unix_sockets() {
     const unique_socket tried(open_unix_socket());
     return tried || WSAGetLastError() != WSAEAFNOSUPPORT;

@@ -3,8 +3,8 @@
 // Each program runs in a job object, so that no process is left when run_pair ends, even by a
 // crash. After the time limit run_pair names the programs that still run, and ends them.
 //
-// Exit codes: 0 the pair succeeded, 1 it failed, 2 wrong usage, 3 this system cannot run the pair, and
-// each of its programs has said so. Then there is nothing to compare or to record.
+// Exit codes: 0 the pair succeeded, 1 it failed, 2 wrong usage, 4 this system cannot run the pair, and
+// each of its programs has said so. Then there is nothing to compare or to record. 3 would be that of abort().
 //
 // Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] PAIR [A's arguments]
 //               [-- [B's arguments]]...
@@ -39,6 +39,7 @@ constexpr auto usage =
     "  A...             arguments for processA\n"
     "  -- B...          starts one processB with these arguments; may be repeated";
 
+constexpr int pair_left_out = 4;
 constexpr const char* colour_codes[] = {"\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m"};
 
 bool is_set(const wchar_t* environment_variable) {
@@ -202,7 +203,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::print_line("run_pair: exit codes: {}", joined(exit_codes));
     if (!left_out.empty()) {
         ipc::print_line("run_pair: left out: {}", left_out);
-        return static_cast<int>(ipc::test::left_out_exit_code);
+        return pair_left_out;
     }
     if (!record_file.empty()) {
         record(record_file, output.lines());

@@ -20,6 +20,7 @@
 #include <windows.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -31,6 +32,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -58,12 +60,17 @@ constexpr auto folder = L"19_unix_socket";
 
 using arguments = std::vector<std::wstring>;
 
-constexpr int limit_ms = static_cast<int>(ipc::test::default_limit_ms);
 const std::wstring process_a = ipc::test::program_path(folder, L"processA.exe");
 const std::wstring process_b = ipc::test::program_path(folder, L"processB.exe");
 const winsock library;
 
 void need_unix_sockets() {
+#ifdef UNIX_OVER_TCP
+    const unique_socket real((WSASocketW)(AF_UNIX, SOCK_STREAM, 0, nullptr, 0, 0)); // not the macro
+    if (real) {
+        SKIP("this system has AF_UNIX sockets: the other build has tested this with them");
+    }
+#endif
     if (!has_unix_sockets()) {
         SKIP("this system has no AF_UNIX sockets");
     }
@@ -104,6 +111,22 @@ struct test_name {
     const std::wstring path = socket_path(name);
 };
 
+// Another LOCALAPPDATA, for this program and those that it starts.
+struct local_app_data {
+    explicit local_app_data(const std::wstring& path) {
+        REQUIRE(SetEnvironmentVariableW(L"LOCALAPPDATA", path.c_str()));
+    }
+    ~local_app_data() { SetEnvironmentVariableW(L"LOCALAPPDATA", old.c_str()); }
+    local_app_data(const local_app_data&) = delete;
+    local_app_data& operator=(const local_app_data&) = delete;
+
+    static std::wstring get() {
+        const std::filesystem::path path(socket_path(L""));
+        return path.parent_path().parent_path().wstring();
+    }
+    const std::wstring old = get();
+};
+
 // A server that is ready for clients.
 struct running_server {
     explicit running_server(const test_name& name, const arguments& more = {}) : a(name.a(more)) {
@@ -130,7 +153,7 @@ struct running_server {
     program a;
 };
 
-// A client whose calls are steps of the test. Each call has a limit.
+// A client whose calls are steps of the test, with a limit for all of them.
 class raw_client {
 public:
     explicit raw_client(const std::wstring& path) : socket_(create_unix_socket()) {
@@ -180,7 +203,8 @@ public:
 
     void end_sending() const { shutdown(socket_.get(), SD_SEND); }
     void close() { socket_ = unique_socket(); }
-    void reset() {
+    void
+    reset() { // with TCP; whether AF_UNIX has SO_LINGER is not documented, without it this is close()
         const linger at_once{1, 0};
         setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&at_once),
                    sizeof at_once);
@@ -188,11 +212,14 @@ public:
     }
 
 private:
+    // In steps: Wine now and then forgets to report a reset, which the next call returns.
     bool wait_for(SHORT events) const {
         WSAPOLLFD poll{socket_.get(), events, 0};
-        return WSAGetLastError() == WSAEWOULDBLOCK && WSAPoll(&poll, 1, limit_ms) == 1;
+        return WSAGetLastError() == WSAEWOULDBLOCK && GetTickCount64() < end_ms_ &&
+               WSAPoll(&poll, 1, 100) != SOCKET_ERROR;
     }
 
+    const ULONGLONG end_ms_ = GetTickCount64() + ipc::test::default_limit_ms;
     unique_socket socket_;
     int error_ = 0;
     protocol::message_reader reader_;
@@ -276,6 +303,9 @@ TEST_CASE("The socket's path is in the user's folder for local data, and short e
     CHECK_THAT(ipc::to_utf8(path), EndsWith("\\ipc_demos.19\\requests.suffix.sock"));
     CHECK(std::filesystem::path(path).is_absolute());
     CHECK_THAT(ipc::to_utf8(socket_path(L"")), EndsWith("\\ipc_demos.19\\requests.sock"));
+    const local_app_data changed(L"C:\\Users\\" + std::wstring(20, L'\u00FC') + // 2 bytes each
+                                 L"\\AppData\\Local");
+    CHECK_NOTHROW(make_address(socket_path(L"")));
 }
 
 TEST_CASE("The reader finds the same messages, however the bytes are cut") {
@@ -442,7 +472,8 @@ PAIR_TEST("A client that does not read its replies is dropped at the limit") {
 
 PAIR_TEST("Clients that leave or break off in each phase cost nobody else anything") {
     const test_name name;
-    running_server server(name);
+    running_server server(
+        name, {L"--limit", L"5"}); // AF_UNIX may not tell of every end: see platforms.md
     raw_client witness(name.path);
     const std::string request = protocol::with_length("request");
     for (const std::size_t sent : {0, 1, 4, 6, 11}) {
@@ -457,24 +488,25 @@ PAIR_TEST("Clients that leave or break off in each phase cost nobody else anythi
             CHECK(witness.ask("still there") == "STILL THERE");
         }
     }
-    const ULONGLONG end = GetTickCount64() + ipc::test::default_limit_ms;
-    while (count(server.a.output(), "A: a client ") < 10 && GetTickCount64() < end) {
-        Sleep(10);
-    }
-    CHECK(count(server.a.output(), "A: a client ") == 10);
-    CHECK(server.a.error_output().empty());
     witness.close();
+    CHECK(server.printed("A: a client ", 11));
+    CHECK(server.a.error_output().empty());
     server.stop();
 }
 
 PAIR_TEST("A hundred clients at once get their own replies") {
     const test_name name;
-    running_server server(name);
+    running_server server(name, {L"--limit", L"10"});
     std::vector<std::unique_ptr<raw_client>> clients;
-    for (int i = 0; i < 100; ++i) {
+    const ULONGLONG end = GetTickCount64() + ipc::test::default_limit_ms;
+    while (clients.size() < 100 && GetTickCount64() < end) {
         clients.push_back(std::make_unique<raw_client>(name.path));
-        REQUIRE(clients.back()->error() == 0);
+        if (clients.back()->error() == WSAECONNREFUSED) { // the queue of listen is full
+            clients.pop_back();
+            std::this_thread::yield();
+        }
     }
+    REQUIRE(clients.size() == 100);
     for (int round = 0; round < 3; ++round) {
         for (std::size_t i = 0; i < clients.size(); ++i) {
             REQUIRE(clients[i]->send_message("client " + std::to_string(i)));
@@ -484,13 +516,14 @@ PAIR_TEST("A hundred clients at once get their own replies") {
         }
     }
     clients.clear();
-    CHECK(server.printed(left + "3\n", 100));
+    CHECK(server.printed("requests answered: 3\n", 100));
     server.stop();
 }
 
 PAIR_TEST("500 clients, one after the other, leave no handle behind") {
     const test_name name;
-    running_server server(name);
+    running_server server(
+        name, {L"--limit", L"5"}); // AF_UNIX may not tell of every end: see platforms.md
     const auto serve = [&](int clients) {
         for (int i = 0; i < clients; ++i) {
             raw_client client(name.path);
@@ -498,10 +531,10 @@ PAIR_TEST("500 clients, one after the other, leave no handle behind") {
         }
     };
     serve(50);
-    REQUIRE(server.printed(left + "1\n", 50));
+    REQUIRE(server.printed("requests answered: 1\n", 50));
     const DWORD before = ipc::test::handle_count(server.a.process());
     serve(500);
-    REQUIRE(server.printed(left + "1\n", 550));
+    REQUIRE(server.printed("requests answered: 1\n", 550));
     CHECK(ipc::test::handle_count(server.a.process()) < before + 20);
     server.stop();
 }
@@ -606,14 +639,21 @@ PAIR_TEST("What is no socket is not removed: a file, an empty file, a folder") {
     check_refused();
     CHECK(ipc::test::read_file(name.path) == "precious");
     program b(name.b({L"--limit", L"1"}));
-    REQUIRE(b.wait());
-    CHECK(b.exit_code() == 1);
+    check_failed(b, "B: ");
     std::ofstream(path, std::ios::binary | std::ios::trunc).flush();
     check_refused();
     std::filesystem::remove(path);
     std::filesystem::create_directory(path);
     check_refused();
     std::filesystem::remove(path);
+    // A junction is a reparse point, too, with another tag. Wine cannot create one.
+    const std::wstring target = path.parent_path().wstring();
+    const auto junction = ipc::test::run({L"cmd.exe", L"/c", L"mklink", L"/J", name.path, target});
+    CHECK((junction.exit_code == 0 || ipc::test::is_wine()));
+    if (name.has_file()) {
+        check_refused();
+        RemoveDirectoryW(name.path.c_str());
+    }
 }
 
 PAIR_TEST("Without its file, a server keeps its clients and gets no new ones") {
@@ -665,6 +705,25 @@ PAIR_TEST("B may be started before A, and waits for it until its limit") {
     running_server server(name, {L"--clients", L"1"});
     check_succeeded(b, "B: EARLY");
     check_succeeded(server.a, "A: the end; clients served: 1");
+}
+
+PAIR_TEST("B waits for A also if even the folder is missing") {
+    need_unix_sockets();
+    const std::wstring local = local_app_data::get() + L"\\" + ipc::test::unique_suffix();
+    const local_app_data changed(local);
+    {
+        const test_name name;
+        CHECK(raw_client(name.path).error() == WSAENETDOWN);
+        program late(name.b({L"--limit", L"1"}));
+        check_failed(late, "B: no server at ");
+        REQUIRE(CreateDirectoryW(local.c_str(), nullptr)); // A creates the one in it
+        program b(name.b({L"early"}));
+        running_server server(name, {L"--clients", L"1"});
+        check_succeeded(b, "B: EARLY");
+        check_succeeded(server.a, "A: the end; clients served: 1");
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(local, ignored);
 }
 
 PAIR_TEST("B does not wait longer than its limit for a server that is silent or slow, and says "
@@ -768,17 +827,84 @@ PAIR_TEST("Twenty clients killed at a random moment cost the server nothing") {
     server.stop();
 }
 
-PAIR_TEST("Files in the socket's folder have one entry in their DACL: this user") {
-    const test_name name;
-    const running_server server(name);
-    if (ipc::test::is_wine()) {
-        SKIP("Wine shows the mode of a Linux file as its DACL");
+#ifndef UNIX_OVER_TCP
+
+namespace {
+
+// The rights of the socket's file. Without the first flag, CreateFileW fails with ERROR_CANT_ACCESS_FILE.
+class file_rights {
+public:
+    explicit file_rights(const std::wstring& path)
+        : file_(CreateFileW(path.c_str(), READ_CONTROL | WRITE_DAC,
+                            FILE_SHARE_READ | FILE_SHARE_WRITE, nullptr, OPEN_EXISTING,
+                            FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, nullptr)) {
+        REQUIRE(file_);
+        REQUIRE(GetSecurityInfo(file_.get(), SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, nullptr,
+                                nullptr, &dacl_, nullptr, &descriptor_) == ERROR_SUCCESS);
+        REQUIRE(dacl_ != nullptr);
+        ipc::unique_handle token;
+        REQUIRE(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, token.put()));
+        DWORD size = 0;
+        REQUIRE(GetTokenInformation(token.get(), TokenUser, user_.data(),
+                                    static_cast<DWORD>(user_.size()), &size));
     }
-    ACL* dacl = nullptr;
-    PSECURITY_DESCRIPTOR descriptor = nullptr;
-    const std::wstring lock = name.path + L".lock"; // has its rights as the socket has them
-    REQUIRE(GetNamedSecurityInfoW(lock.c_str(), SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, nullptr,
-                                  nullptr, &dacl, nullptr, &descriptor) == ERROR_SUCCESS);
-    CHECK(dacl->AceCount == 1);
-    LocalFree(descriptor);
+    ~file_rights() { LocalFree(descriptor_); }
+    file_rights(const file_rights&) = delete;
+    file_rights& operator=(const file_rights&) = delete;
+
+    PSID user() const { return reinterpret_cast<const TOKEN_USER*>(user_.data())->User.Sid; }
+
+    // Whether somebody has an entry who is not this user, an administrator or the system.
+    bool has_others() const {
+        for (DWORD i = 0; i < dacl_->AceCount; ++i) {
+            void* entry = nullptr;
+            REQUIRE(GetAce(dacl_, i, &entry));
+            PSID const sid = &static_cast<ACCESS_ALLOWED_ACE*>(entry)->SidStart;
+            if (!EqualSid(sid, user()) && !IsWellKnownSid(sid, WinLocalSystemSid) &&
+                !IsWellKnownSid(sid, WinBuiltinAdministratorsSid)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    void refuse_user(DWORD rights) {
+        EXPLICIT_ACCESSW refused{rights, DENY_ACCESS, NO_INHERITANCE, {}};
+        refused.Trustee.TrusteeForm = TRUSTEE_IS_SID;
+        refused.Trustee.ptstrName = static_cast<wchar_t*>(user());
+        ACL* changed = nullptr;
+        REQUIRE(SetEntriesInAclW(1, &refused, dacl_, &changed) == ERROR_SUCCESS);
+        const DWORD error = SetSecurityInfo(file_.get(), SE_FILE_OBJECT, DACL_SECURITY_INFORMATION,
+                                            nullptr, nullptr, changed, nullptr);
+        LocalFree(changed);
+        REQUIRE(error == ERROR_SUCCESS);
+    }
+
+private:
+    ipc::unique_handle file_;
+    ACL* dacl_ = nullptr;
+    PSECURITY_DESCRIPTOR descriptor_ = nullptr;
+    alignas(TOKEN_USER) std::array<std::byte, sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE> user_{};
+};
+
+} // namespace
+
+TEST_CASE(
+    "Only the user, administrators and the system may write to the socket's file, and whoever "
+    "may not write to it cannot connect") {
+    const test_name name;
+    running_server server(name);
+    {
+        file_rights rights(name.path);
+        CHECK_FALSE(rights.has_others());
+        CHECK(raw_client(name.path).error() == 0);
+        rights.refuse_user(FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_ATTRIBUTES |
+                           FILE_WRITE_EA);
+    }
+    CHECK(raw_client(name.path).error() == WSAEACCES);
+    program b(name.b());
+    check_failed(b, "B: connect failed: WSAEACCES (10013)");
+    server.stop();
 }
+
+#endif

@@ -3,7 +3,9 @@
 // Takes the place of the system's <afunix.h> in a second build of pair 19, so that its programs and their tests
 // also run where socket(AF_UNIX) fails. The sources stay as they are: behind the same calls, a socket is one of TCP
 // on 127.0.0.1, and a file with a mark and a port plays the reparse point. The errors are those of AF_UNIX on
-// Windows. What only a real AF_UNIX socket shows (the file's rights, for one), this build cannot test.
+// Windows as far as they are known: WSAEADDRINUSE and WSAENETDOWN of bind have sources, WSAECONNREFUSED and
+// WSAENETDOWN of connect are expected, and WSAEACCES stands for all else. What only a real AF_UNIX socket shows (the
+// file's tag and rights, how a connection ends), this build cannot test.
 
 #include <winsock2.h>
 
@@ -92,9 +94,12 @@ inline int bind_path(SOCKET socket, const sockaddr* path, int) {
 }
 
 inline int connect_path(SOCKET socket, const sockaddr* path, int) {
-    const u_short port = port_in(path_of(path));
+    const std::wstring file = path_of(path);
+    const u_short port = port_in(file);
     if (port == 0) {
-        return fail_with(WSAECONNREFUSED);
+        const std::wstring folder = file.substr(0, file.find_last_of(L'\\'));
+        const bool has_folder = GetFileAttributesW(folder.c_str()) != INVALID_FILE_ATTRIBUTES;
+        return fail_with(has_folder ? WSAECONNREFUSED : WSAENETDOWN);
     }
     const sockaddr_in address = loopback(port);
     return (connect)(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address);
