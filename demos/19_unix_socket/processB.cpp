@@ -36,14 +36,15 @@ unique_socket connect_to_server(const std::wstring& path, ULONGLONG end_ms) {
     // ANCHOR: connect
     for (;;) {
         unique_socket server = create_unix_socket(); // after a failure, a new one
-        // AF_UNIX on Windows connects at once or not at all, although no page promises it. So this call may block.
+        // A blocking call: AF_UNIX on Windows connects at once or not at all, but no page promises it.
+        // ConnectEx would want a bound socket.
         if (connect(server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
             0) {
             never_block(server); // from here on, WSAPoll gives each step a limit
             return server;
         }
         const int error = WSAGetLastError();
-        // No file, or the file of a crashed server, or too many clients at once: WSAECONNREFUSED. No folder: WSAENETDOWN.
+        // No file, a file without a server, or a full queue: WSAECONNREFUSED. No folder: WSAENETDOWN.
         if (error != WSAECONNREFUSED && error != WSAENETDOWN) {
             ipc::throw_error("connect", static_cast<DWORD>(error));
         }

@@ -35,6 +35,10 @@ ipc::unique_handle lock_path(const std::wstring& path) {
     OVERLAPPED first_byte{};
     if (!LockFileEx(lock.get(), LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0,
                     &first_byte)) {
+        const DWORD error = GetLastError();
+        if (error != ERROR_LOCK_VIOLATION) {
+            ipc::throw_error("LockFileEx", error);
+        }
         throw std::runtime_error("another server has this path");
     }
     return lock;
