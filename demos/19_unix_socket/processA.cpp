@@ -27,7 +27,8 @@ constexpr auto usage =
     "  --limit SECONDS  drop a client that is silent for so long (default: 10; 0: never)\n"
     "  --name SUFFIX    added to the socket's name, to run several servers\n"
     "Exit codes: 0 done, 1 a failure, 2 wrong usage, 3 this system has no AF_UNIX sockets";
-constexpr DWORD crash_ms = 1'000; // Windows may unlock the file of a crashed process somewhat later
+// When Windows unlocks the file of a crashed process depends on the "available system resources" (LockFileEx).
+constexpr DWORD crash_ms = 1'000;
 constexpr DWORD lock_again_ms = 50;
 
 ipc::server_options parse_options(int argc, wchar_t** argv) {
@@ -51,7 +52,8 @@ void create_folder(const std::wstring& path) {
     }
 }
 
-// Takes the path for one server. The lock ends with the handle, so with the process, however it ends.
+// Takes the path for one server. The lock ends with the handle, so with the process, however it ends. A file that
+// is not shared would do the same, but then a virus scanner that opens it looks like a server.
 ipc::unique_handle lock_path(const std::wstring& path) {
     ipc::unique_handle lock(
         CreateFileW((path + L".lock").c_str(), // stays: nobody needs it removed
