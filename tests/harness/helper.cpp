@@ -354,6 +354,12 @@ int bad_server(const arguments& args) {
     return 0;
 }
 
+// Prints the second argument on standard error and ends with the first one as its exit code.
+int end_with(const arguments& args) {
+    ipc::print_error_line("{}", args.at(1));
+    return std::stoi(args.at(0));
+}
+
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
@@ -385,6 +391,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         {L"poll-for-ctrl-c", poll_for_ctrl_c},
         {L"take-memory", take_memory},
         {L"bad-server", bad_server},
+        {L"end-with", end_with},
         {L"throw-usage-error", throw_usage_error},
         {L"throw-win32-error", throw_win32_error},
     };

@@ -413,6 +413,15 @@ result run(const std::vector<std::wstring>& arguments, const start_options& opti
     return ended;
 }
 
+std::string left_out_reason(program& ended) {
+    constexpr std::string_view mark = ": left out: ";
+    const std::string text = ended.error_output();
+    if (ended.exit_code() != left_out_exit_code || text.find(mark) != 1) { // "A" or "B" in front
+        return {};
+    }
+    return lines_of(text).front().substr(1 + mark.size());
+}
+
 std::wstring program_path(std::wstring_view folder, std::wstring_view file_name) {
     return (beside_this_program(L"").parent_path().parent_path() / folder / file_name).wstring();
 }

@@ -154,6 +154,13 @@ struct result {
 result run(const std::vector<std::wstring>& arguments, const start_options& options = {},
            DWORD limit_ms = default_limit_ms);
 
+// A program of a pair that this system cannot run ends with this exit code and one line on standard error, "A: left
+// out: <the reason>". Both are needed: abort() ends a program with the same code.
+constexpr DWORD left_out_exit_code = 3;
+
+// Returns the reason why a program that has ended was left out, or an empty text if it ran.
+std::string left_out_reason(program& ended);
+
 // Returns the full path of a pair's program, as (L"01_stdout_redirection", L"processA.exe"), or of
 // a program of the tests, as (L"tests", L"helper.exe").
 std::wstring program_path(std::wstring_view folder, std::wstring_view file_name);

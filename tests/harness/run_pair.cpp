@@ -3,6 +3,9 @@
 // Each program runs in a job object, so that no process is left when run_pair ends, even by a
 // crash. After the time limit run_pair names the programs that still run, and ends them.
 //
+// Exit codes: 0 the pair succeeded, 1 it failed, 2 wrong usage, 4 this system cannot run the pair, and
+// each of its programs has said so. Then there is nothing to compare or to record. 3 would be that of abort().
+//
 // Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard]
 //               PAIR [A's arguments] [-- [B's arguments]]...
 // Each "--" starts one B. Without a "--" run_pair starts only A, and A starts B.
@@ -39,7 +42,7 @@ constexpr auto usage =
     "  A...             arguments for processA\n"
     "  -- B...          starts one processB with these arguments; may be repeated";
 
-constexpr int exit_code_skipped = 4; // CTest's SKIP_RETURN_CODE of these tests
+constexpr int pair_left_out = 4;
 
 constexpr const char* colour_codes[] = {"\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m"};
 
@@ -186,8 +189,8 @@ int wmain(int argc, wchar_t* argv[]) try {
         std::string why_not;
         clipboard = ipc::test::try_own_clipboard(why_not);
         if (clipboard == nullptr) {
-            ipc::print_line("run_pair: skipped: {}", why_not);
-            return exit_code_skipped;
+            ipc::print_line("run_pair: left out: {}", why_not);
+            return pair_left_out;
         }
         options = clipboard->here();
     }
@@ -202,6 +205,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     bool good = wait_for_members(members, limit.ms);
 
+    std::string left_out = good ? "?" : "";
     std::vector<std::string> exit_codes;
     std::vector<std::vector<std::string>> lines;
     for (member& partner : members) {
@@ -210,11 +214,16 @@ int wmain(int argc, wchar_t* argv[]) try {
         partner.program->wait_for_end_of_output();
         const DWORD exit_code = partner.program->exit_code();
         good = good && exit_code == 0;
+        left_out = left_out.empty() ? "" : ipc::test::left_out_reason(*partner.program);
         exit_codes.push_back(partner.name + " " + ipc::exit_code_text(exit_code));
         lines.push_back(
             ipc::test::lines_of(partner.program->output() + partner.program->error_output()));
     }
     ipc::print_line("run_pair: exit codes: {}", joined(exit_codes));
+    if (!left_out.empty()) {
+        ipc::print_line("run_pair: left out: {}", left_out);
+        return pair_left_out;
+    }
     if (!record_file.empty()) {
         record(record_file, output.lines());
     }

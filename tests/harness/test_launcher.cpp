@@ -230,6 +230,35 @@ TEST_CASE("run_pair refuses wrong usage and names a pair that is not there") {
     CHECK_THAT(missing.error_output, ContainsSubstring("99_no_such_pair"));
 }
 
+TEST_CASE(
+    "run_pair leaves a pair out if each of its programs says that this system cannot run it") {
+    const ipc::test::temporary_folder pair;
+    for (const auto* name : {L"processA.exe", L"processB.exe"}) {
+        std::filesystem::copy_file(helper, pair.file(name));
+    }
+    const std::wstring file = pair.file(L"recorded.txt");
+    const auto run_with = [&](std::vector<std::wstring> b) {
+        std::vector<std::wstring> command = {
+            run_pair,       L"--record", file, L"--expect",
+            helper, // nothing is recorded or compared
+            pair.file(L""), L"end-with", L"3", L"A: left out: a reason",
+            L"--"};
+        command.insert(command.end(), b.begin(), b.end());
+        return ipc::test::run(command);
+    };
+    const ipc::test::result left_out = run_with({L"end-with", L"3", L"B: left out: a reason"});
+    CHECK(left_out.exit_code == 4); // not 3, as abort() has
+    CHECK_THAT(left_out.output, ContainsSubstring("run_pair: left out: a reason\n"));
+    CHECK_FALSE(std::filesystem::exists(file));
+    for (const auto& b : std::vector<std::vector<std::wstring>>{
+             {L"end-with", L"0", L"B: left out: a reason"}, // it ran
+             {L"end-with", L"1", L"B: left out: a reason"},
+             {L"end-with", L"3", L"B: another line"}, // as abort() does
+             {L"end-with", L"3", L""}}) {
+        CHECK(run_with(b).exit_code == 1);
+    }
+}
+
 TEST_CASE("run_pair does not colour a pipe") {
     const ipc::test::result shown = ipc::test::run({run_pair, L"01_stdout_redirection"});
     CHECK_THAT(shown.output, !ContainsSubstring("\x1b"));

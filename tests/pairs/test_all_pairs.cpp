@@ -55,6 +55,7 @@ TEST_CASE("All pairs run twice at the same time under different names") {
     };
     std::vector<std::unique_ptr<ipc::test::program>> programs;
     std::vector<std::pair<arguments, arguments>> commands_of_bs; // each with its pair
+    std::size_t left_out = 0; // programs of pairs that this system cannot run
     for (const std::wstring& suffix : {ipc::test::unique_suffix(), ipc::test::unique_suffix()}) {
         for (const arguments& pair : tested) {
             const std::vector<arguments> commands = commands_of(pair, suffix);
@@ -69,7 +70,8 @@ TEST_CASE("All pairs run twice at the same time under different names") {
         // The relay prints only what its server sends, and waits for the server.
         CHECK((tested[i % tested.size()].front() == L"12_pipe_relay" ||
                programs[i]->wait_for_output("A: ")));
-        CHECK(programs[i]->error_output().empty());
+        CHECK((programs[i]->error_output().empty() ||
+               programs[i]->error_output().starts_with("A: left out: ")));
     }
     for (const auto& [pair, command] : commands_of_bs) {
         programs.push_back(start(pair, command));
@@ -78,8 +80,15 @@ TEST_CASE("All pairs run twice at the same time under different names") {
         REQUIRE(program->wait());
         program->wait_for_end_of_output();
         INFO(program->output() << program->error_output());
-        CHECK(program->exit_code() == 0);
+        const std::string reason = ipc::test::left_out_reason(*program);
+        if (reason.empty()) {
+            CHECK(program->exit_code() == 0);
+        } else {
+            ++left_out;
+            WARN("left out: " << reason);
+        }
     }
+    CHECK(left_out < programs.size() / 2); // of one pair or two
 }
 
 TEST_CASE("A program gets * and ? as they were typed, not the names of files") {
