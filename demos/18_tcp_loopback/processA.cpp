@@ -37,7 +37,7 @@ constexpr int worker_count = 4;
 constexpr std::size_t most_clients = 1024;   // more wait in the queue of listen
 constexpr int send_buffer_bytes = 64 * 1024; // of the kernel, for a reply that is not read
 constexpr DWORD nonce_limit_ms = 5'000;      // for the nonce, whatever --limit allows a client
-// SOMAXCONN_HINT(1024), which MinGW-w64 does not know; SOMAXCONN is about 200 on Windows.
+// SOMAXCONN_HINT(1024), which MinGW-w64 does not know; SOMAXCONN stands for about 200 on Windows.
 constexpr int queue_length = -1024;
 constexpr std::size_t listening_count = 8; // sockets that wait for a client at the same time
 constexpr ULONGLONG look_again_ms = 10;    // when an operation could not be cancelled

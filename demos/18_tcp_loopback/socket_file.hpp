@@ -72,16 +72,21 @@ inline ipc::unique_handle create_socket_file(const std::wstring& path,
     constexpr int most_tries = 100;
     ipc::unique_handle file = create_new_file(path);
     for (int tries = 1; !file; ++tries) {
-        const DWORD error = GetLastError();
+        DWORD error = GetLastError();
+        const char* call = "CreateFileW (socket file)";
         if (error == ERROR_FILE_EXISTS && !DeleteFileW(path.c_str())) {
-            if (GetLastError() == ERROR_SHARING_VIOLATION) {
-                throw std::runtime_error("the name " + ipc::to_utf8(path) +
-                                         " is taken by another server");
-            }
-            ipc::throw_last_error("DeleteFileW (socket file)");
+            error = GetLastError();
+            call = "DeleteFileW (socket file)";
         }
-        if ((error != ERROR_FILE_EXISTS && error != ERROR_ACCESS_DENIED) || tries == most_tries) {
-            ipc::throw_error("CreateFileW (socket file)", error);
+        if (error == ERROR_SHARING_VIOLATION) {
+            throw std::runtime_error("the name " + ipc::to_utf8(path) +
+                                     " is taken by another server");
+        }
+        const bool may_change = error == ERROR_FILE_EXISTS ||    // it is deleted now
+                                error == ERROR_FILE_NOT_FOUND || // its server has just ended
+                                error == ERROR_ACCESS_DENIED;    // it is being deleted
+        if (!may_change || tries == most_tries) {
+            ipc::throw_error(call, error);
         }
         Sleep(10); // no object tells when the last client has closed a file that is being deleted
         file = create_new_file(path);

@@ -131,7 +131,6 @@ int wmain(int argc, wchar_t* argv[]) try {
         return exit_left_out;
     }
     ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
-    // ANCHOR: path
     const std::wstring path = socket_path(server.options.suffix);
     const sockaddr_un address = make_address(path);
     create_folder(path);
@@ -139,7 +138,6 @@ int wmain(int argc, wchar_t* argv[]) try {
     remove_stale_socket(path);                       // or bind would fail with WSAEADDRINUSE
     server.listener = listen_at(address);            // creates the file
     const ipc::scope_exit remove_file([&] { DeleteFileW(path.c_str()); }); // before the unlock
-    // ANCHOR_END: path
     {
         const ipc::scope_exit end([&] { stop(server); }); // closes the socket before the delete
         start(server);

@@ -47,6 +47,13 @@ struct window_destroyer {
 };
 using unique_window = std::unique_ptr<HWND, window_destroyer>;
 
+// What the window procedures of this program work with. Not a pointer in GWLP_USERDATA: other programs
+// of the user can change that (pair 21).
+inline void*& window_state() {
+    static void* state = nullptr;
+    return state;
+}
+
 // Creates a window that is never shown: it only gets messages. Its procedure finds the state with
 // state_of.
 inline unique_window create_window(const wchar_t* class_name, const std::wstring& title,
@@ -58,18 +65,18 @@ inline unique_window create_window(const wchar_t* class_name, const std::wstring
     if (RegisterClassW(&window_class) == 0 && GetLastError() != ERROR_CLASS_ALREADY_EXISTS) {
         ipc::throw_last_error("RegisterClassW");
     }
+    window_state() = state;
     // HWND_MESSAGE: a message-only window.
     unique_window window(CreateWindowExW(0, class_name, title.c_str(), 0, 0, 0, 0, 0, HWND_MESSAGE,
                                          nullptr, window_class.hInstance, nullptr));
     if (!window) {
         ipc::throw_last_error("CreateWindowExW");
     }
-    SetWindowLongPtrW(window.get(), GWLP_USERDATA, reinterpret_cast<LONG_PTR>(state));
     return window;
 }
 
-template <typename State> State* state_of(HWND window) {
-    return reinterpret_cast<State*>(GetWindowLongPtrW(window, GWLP_USERDATA));
+template <typename State> State* state_of(HWND /*window*/) {
+    return static_cast<State*>(window_state());
 }
 
 // Waits until an object is signaled or a message has come. Dispatches one message at the most, so
@@ -86,7 +93,8 @@ inline DWORD serve_window(std::span<const HANDLE> objects, DWORD limit_ms) {
     if (PeekMessageW(&message, nullptr, 0, 0, PM_REMOVE)) { // this call delivers sent messages, too
         DispatchMessageW(&message);
     }
-    return result;
+    const bool is_over = limit_ms == 0 && result == WAIT_OBJECT_0 + objects.size();
+    return is_over ? static_cast<DWORD>(WAIT_TIMEOUT) : result; // messages hide the time-out
 }
 
 // The same, and throws after Ctrl+C.

@@ -49,8 +49,10 @@ struct owner_state {
 // The window procedure calls this one and the next: no C++ exception may pass through it.
 void render(owner_state& state, UINT format) noexcept {
     try {
-        if (std::erase(state.promised, format) != 0) { // else a stranger has sent the message
-            clipboard::put(format, clipboard::bytes_of(price));
+        if (std::ranges::find(state.promised, format) !=
+            state.promised.end()) {                             // else a stranger's
+            clipboard::put(format, clipboard::bytes_of(price)); // throws if the clipboard is closed
+            std::erase(state.promised, format);
             ipc::print_line("B: renders the {}", format == state.invoice ? "invoice" : "receipt");
         }
     } catch (...) {
@@ -170,8 +172,8 @@ void wait_for_end(HANDLE listener, const owner_state& state, clipboard::unique_w
         if (state.is_replaced) {
             throw std::runtime_error("another program has replaced the order");
         }
-        if (state.promised.size() == 1) { // the invoice is rendered
-            window.reset();               // as in a program that ends: WM_RENDERALLFORMATS
+        if (state.promised.size() < 2) { // one is rendered, or both are
+            window.reset();              // as in a program that ends: WM_RENDERALLFORMATS
         }
     }
     const DWORD exit_code = ipc::wait_for_exit(listener, 0);
@@ -193,6 +195,7 @@ void give_back(const clipboard::content& former, owner_state& state, const std::
         if (!EmptyClipboard()) {
             ipc::throw_last_error("EmptyClipboard");
         }
+        state.promised.clear(); // nothing is promised any more
         for (const auto& [format, bytes] : former) {
             if (!bytes.empty()) {
                 clipboard::put(format, bytes);

@@ -51,7 +51,8 @@ private:
     DWORD open(DWORD limit_ms) const {
         const ULONGLONG start_ms = GetTickCount64();
         ULONGLONG gone_ms = 0;
-        while (!OpenClipboard(window_)) { // another program has it open, for some milliseconds
+        SetLastError(ERROR_ACCESS_DENIED); // OpenClipboard need not set it
+        while (!OpenClipboard(window_)) {  // another program has it open, for some milliseconds
             const DWORD error = GetLastError();
             if (error != ERROR_ACCESS_DENIED || gone_ms >= limit_ms) {
                 return error;

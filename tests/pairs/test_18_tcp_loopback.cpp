@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -78,6 +77,10 @@ SOCKET connect_to_port(u_short port) {
         const BOOL no_delay = TRUE;
         setsockopt(client, IPPROTO_TCP, TCP_NODELAY, reinterpret_cast<const char*>(&no_delay),
                    sizeof no_delay);
+        // On loopback Windows offers a window of 2.5 MiB: a reply of 1 MiB would fit, though nobody reads it.
+        const int receive_bytes = 128 * 1024;
+        setsockopt(client, SOL_SOCKET, SO_RCVBUF, reinterpret_cast<const char*>(&receive_bytes),
+                   sizeof receive_bytes);
         if (connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
             return client;
         }
@@ -311,6 +314,9 @@ TEST_CASE("Clients that reset at once, before they are accepted too, do no harm"
     std::vector<std::string> known = raw_client::end_lines();
     known.emplace_back("A: 4 threads wait for clients on 127.0.0.1");
     known.emplace_back("A: the end; clients served: ");
+    if (ipc::test::is_wine()) { // WSAENOTCONN: Wine knows no more that there was a connection
+        known.emplace_back("A: a client was dropped, error 10057; ");
+    }
     for (const std::string& line : ipc::test::lines_of(server.a.output())) {
         INFO(line);
         CHECK(std::ranges::any_of(known, [&](const auto& text) { return line.starts_with(text); }));
@@ -425,9 +431,8 @@ TEST_CASE("A file that a power failure has left behind is replaced") {
 
 TEST_CASE("A server can start while clients still read the file of the one before") {
     const std::wstring suffix = ipc::test::unique_suffix();
-    std::atomic<bool> stop = false;
-    std::jthread reader([&] {
-        while (!stop) {
+    const std::jthread reader([&](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
             read_address(ipc::test::tested.pipe + L"." + suffix);
         }
     });
@@ -436,7 +441,6 @@ TEST_CASE("A server can start while clients still read the file of the one befor
         CHECK(ipc::test::is_served(server.pipe));
         server.stop();
     }
-    stop = true;
 }
 
 // A server with SO_REUSEADDR would share it, on Windows. Without any option it would not: since Windows

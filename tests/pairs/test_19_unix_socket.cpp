@@ -159,7 +159,8 @@ struct running_server {
 // A client whose calls are steps of the test, with a limit for all of them.
 class raw_client {
 public:
-    explicit raw_client(const std::wstring& path) : socket_(create_unix_socket()) {
+    explicit raw_client(const std::wstring& path, DWORD limit_ms = ipc::test::default_limit_ms)
+        : end_ms_(GetTickCount64() + limit_ms), socket_(create_unix_socket()) {
         const sockaddr_un address = make_address(path);
         const auto* const to = reinterpret_cast<const sockaddr*>(&address);
         error_ = connect(socket_.get(), to, sizeof address) == 0 ? 0 : WSAGetLastError();
@@ -225,7 +226,7 @@ private:
                WSAPoll(&poll, 1, 100) != SOCKET_ERROR;
     }
 
-    const ULONGLONG end_ms_ = GetTickCount64() + ipc::test::default_limit_ms;
+    const ULONGLONG end_ms_;
     unique_socket socket_;
     int error_ = 0;
     protocol::message_reader reader_;
@@ -794,8 +795,13 @@ PAIR_TEST("Twenty times killed at a random moment, a server leaves nothing that 
         running_server server(name);
         std::jthread client([&](const std::stop_token& stop) {
             while (!stop.stop_requested()) {
-                raw_client connected(name.path);
-                connected.ask("x");
+                // Wine 8 can keep the sockets of a killed program open: then no reply and no end comes.
+                raw_client connected(name.path, 1'000);
+                try {
+                    connected.ask("x");
+                } catch (const std::runtime_error&) {
+                    continue;
+                }
             }
         });
         Sleep(random() % 30);

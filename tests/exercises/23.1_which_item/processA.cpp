@@ -67,8 +67,8 @@ HDDEDATA handle_poke(HDDEDATA data) {
     }
     office.temperature = *value;
     // STARTER
-    //~ const BYTE* const bytes = DdeAccessData(data, nullptr);
-    //~ office.temperature = static_cast<int>(std::wcstol(reinterpret_cast<const wchar_t*>(bytes), nullptr, 10));
+    //~ const auto* const text = reinterpret_cast<const wchar_t*>(DdeAccessData(data, nullptr));
+    //~ office.temperature = static_cast<int>(std::wcstol(text, nullptr, 10));
     //~ DdeUnaccessData(data);
     // END
     ipc::print_line("A: poke: the temperature is {}", office.temperature);

@@ -54,8 +54,8 @@ HDDEDATA create_value() {
 }
 
 HDDEDATA handle_poke(HDDEDATA data) {
-    const BYTE* const bytes = DdeAccessData(data, nullptr);
-    office.temperature = static_cast<int>(std::wcstol(reinterpret_cast<const wchar_t*>(bytes), nullptr, 10));
+    const auto* const text = reinterpret_cast<const wchar_t*>(DdeAccessData(data, nullptr));
+    office.temperature = static_cast<int>(std::wcstol(text, nullptr, 10));
     DdeUnaccessData(data);
     ipc::print_line("A: poke: the temperature is {}", office.temperature);
     office.has_changed = true;
