@@ -671,7 +671,7 @@ TEST_CASE("No window message of a stranger ends A or B or makes B render twice")
     REQUIRE(b->wait());
     REQUIRE(b->wait_for_end_of_output());
     CHECK(b->exit_code() == 0); // it can have reported that the clipboard was closed
-    CHECK_THAT(b->output(), EndsWith(std::string(restored) + "\n"));
+    CHECK_THAT(b->output(), Catch::Matchers::EndsWith(std::string(restored) + "\n"));
     check_user_text();
 }
 
