@@ -50,6 +50,7 @@ using unique_window = std::unique_ptr<HWND, window_destroyer>;
 // What the window procedures of this program work with. Not a pointer in GWLP_USERDATA: other programs
 // of the user can change that (pair 21).
 inline void*& window_state() {
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the system calls the procedures
     static void* state = nullptr;
     return state;
 }

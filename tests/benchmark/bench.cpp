@@ -35,11 +35,11 @@ constexpr std::array<unsigned, 5> client_counts = {1, 16, 62, 255, 1000};
 constexpr auto floor_name = "floor";
 
 struct known_server {
-    const char* folder;
-    const wchar_t* pipe;   // its name, or that of its socket file
-    unsigned most_clients; // of those above
-    const char* most_clients_text;
-    const char* choose_when;
+    const char* folder = "";
+    const wchar_t* pipe = L""; // its name, or that of its socket file
+    unsigned most_clients = 0; // of those above
+    const char* most_clients_text = "";
+    const char* choose_when = "";
     ipc::test::carrier over = ipc::test::carrier::pipe;
 };
 
