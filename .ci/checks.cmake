@@ -150,7 +150,7 @@ if(EXISTS "${root}/build-clang/compile_commands.json")
             if(NOT content MATCHES "catch2/|TEST_CASE") # read with the tests that include it
                 list(APPEND clangd "${entry}")
             endif()
-        elseif(content MATCHES "(server_suite|queued_requests)\\.hpp\"|NOLINTBEGIN")
+        elseif(content MATCHES "(server_suite|socket_suite|queued_requests)\\.hpp\"|NOLINTBEGIN")
             list(APPEND tidy "${entry}")
         else()
             list(APPEND clangd "${entry}")

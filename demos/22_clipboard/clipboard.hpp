@@ -41,12 +41,6 @@ private:
     ULONGLONG start_ms_ = GetTickCount64();
 };
 
-struct window_destroyer {
-    using pointer = HWND;
-    void operator()(HWND window) const noexcept { DestroyWindow(window); }
-};
-using unique_window = std::unique_ptr<HWND, window_destroyer>;
-
 // What the window procedures of this program work with. Not a pointer in GWLP_USERDATA: other programs
 // of the user can change that (pair 21).
 inline void*& window_state() {
@@ -54,6 +48,15 @@ inline void*& window_state() {
     static void* state = nullptr;
     return state;
 }
+
+struct window_destroyer {
+    using pointer = HWND;
+    void operator()(HWND window) const noexcept {
+        DestroyWindow(window);
+        window_state() = nullptr;
+    }
+};
+using unique_window = std::unique_ptr<HWND, window_destroyer>;
 
 // Creates a window that is never shown: it only gets messages. Its procedure finds the state with
 // state_of.

@@ -74,7 +74,8 @@ public:
 
     // The next client waits in a queue of the system while no place is free.
     static constexpr bool is_queued = true;
-    static bool is_busy() { return false; }
+    // NOLINTNEXTLINE(readability-convert-member-functions-to-static): a call on the client, as for a pipe
+    bool is_busy() const { return false; }
     static void wait_for_place(const std::wstring& /*socket_file*/) {}
 
     // The server has closed its end, and has not reset the connection.
@@ -117,7 +118,7 @@ public:
     }
 
     // Tells the server that nothing follows.
-    void end_sending() { shutdown(socket_, SD_SEND); }
+    void end_sending() const { shutdown(socket_, SD_SEND); }
 
     bool send(std::string_view message, DWORD limit_ms = default_limit_ms) {
         return send_bytes(with_length(message), limit_ms);
@@ -126,6 +127,7 @@ public:
     bool send_bytes(std::string_view bytes, DWORD limit_ms = default_limit_ms) {
         const ULONGLONG end_ms = GetTickCount64() + limit_ms;
         while (!bytes.empty()) {
+            // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): WSASend only reads
             WSABUF buffer{static_cast<ULONG>(bytes.size()), const_cast<char*>(bytes.data())};
             WSAOVERLAPPED operation = new_operation();
             const int started = WSASend(socket_, &buffer, 1, nullptr, 0, &operation, nullptr);

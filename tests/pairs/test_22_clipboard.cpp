@@ -487,7 +487,7 @@ TEST_CASE("A looks at a content once, whatever messages it gets") {
     }
     const ULONGLONG start_ms = GetTickCount64();
     while (GetTickCount64() - start_ms < 150) {
-        stranger.serve(10);
+        promising_window::serve(10);
     }
     CHECK(stranger.asked() == 1);
     CHECK(a->output() == a_is_ready);

@@ -85,7 +85,7 @@ TEST_CASE("tcp_message tells the end of the stream from a message that is cut of
     sender nothing(L"60000");
     nothing.end();
     CHECK(nothing.outcome() == "the end");
-    for (const std::size_t sent : {1, 4, 6}) {
+    for (const std::size_t sent : {1U, 4U, 6U}) {
         sender cut(L"60000");
         REQUIRE(cut.send_bytes(std::string("\0\0\0\5hello", 9).substr(0, sent)));
         cut.end();
