@@ -1,6 +1,6 @@
 # Sets up, builds and measures every server:    cmake -P tests/bench.cmake
 # Only one of them:                              cmake -DONLY=09 -P tests/bench.cmake
-# Only the ring of pair 16:                      cmake -DONLY=16 -P tests/bench.cmake
+# Only the streams, with the ring of pair 16:    cmake -DONLY=16 -P tests/bench.cmake
 #
 # The results of a whole run go to docs/benchmarks, and the documents then show them; those of one
 # server, or of a quick run, go to <build>/benchmarks.
@@ -34,7 +34,7 @@ function(build_benchmark)
     set(failure "${failure}" PARENT_SCOPE)
 endfunction()
 
-# -DONLY=09 measures that server, -DONLY=16 the ring, and without it both are measured.
+# -DONLY=09 measures that server, -DONLY=16 the streams, and without it both are measured.
 set(with_servers ON)
 set(with_ring ON)
 if(ONLY EQUAL 16)
@@ -128,7 +128,7 @@ function(run_ring_benchmark)
     if(NOT with_ring)
         return()
     endif()
-    say("Measuring the ring")
+    say("Measuring the streams")
     include("${settings}")
     stop_wine()
     set(pin "")
@@ -150,7 +150,7 @@ function(run_ring_benchmark)
         WORKING_DIRECTORY "${fresh}"
         RESULT_VARIABLE result ENCODING UTF8)
     if(NOT result EQUAL 0)
-        set(failure "The ring's benchmark failed: look at what it printed above." PARENT_SCOPE)
+        set(failure "The benchmark of the streams failed: look at what it printed above." PARENT_SCOPE)
     endif()
 endfunction()
 

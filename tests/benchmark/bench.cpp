@@ -9,6 +9,7 @@
 #include "common/arguments.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
+#include "demos/19_unix_socket/unix_socket.hpp"
 #include "tests/benchmark/chart.hpp"
 #include "tests/benchmark/load.hpp"
 #include "tests/benchmark/report.hpp"
@@ -36,14 +37,14 @@ constexpr auto floor_name = "floor";
 
 struct known_server {
     const char* folder = "";
-    const wchar_t* pipe = L""; // its name, or that of its socket file
-    unsigned most_clients = 0; // of those above
+    const wchar_t* pipe = L""; // its name; with TCP that of its socket file, with AF_UNIX not used
+    std::size_t most_clients = 0; // of those above; more are not measured
     const char* most_clients_text = "";
     const char* choose_when = "";
     ipc::test::carrier over = ipc::test::carrier::pipe;
 };
 
-constexpr std::array<known_server, 5> known_servers = {{
+constexpr known_server known_servers[] = {
     {"05_overlapped_server", L"\\\\.\\pipe\\ipc_demos.05.requests", 62, "62",
      "62 clients are enough, and they share state that you do not want to lock"},
     {"07_thread_per_client", L"\\\\.\\pipe\\ipc_demos.07.requests", 1000, "1,024",
@@ -54,7 +55,14 @@ constexpr std::array<known_server, 5> known_servers = {{
      "there are many clients, and their requests keep several processors busy"},
     {"18_tcp_loopback", L"ipc_demos.18.requests", 1000, "1,024",
      "its clients know only sockets, or it also runs on other systems", ipc::test::carrier::tcp},
-}};
+    {"19_unix_socket", L"", 1000, "1,024", "as 18, and all clients are on one computer",
+     ipc::test::carrier::unix_socket},
+#ifdef IPC_HAS_RPC
+    {"25_rpc", L"ipc_demos.25.requests", 62, "no fixed limit",
+     "there are many different requests, and you do not want to write a protocol",
+     ipc::test::carrier::rpc},
+#endif
+};
 
 struct settings {
     std::wstring out;
@@ -102,7 +110,9 @@ std::vector<const known_server*> servers_to_measure(const std::wstring& only) {
         if (!only.empty() && !folder.starts_with(only)) {
             continue;
         }
-        if (std::filesystem::exists(ipc::test::program_path(folder, L"processA.exe"))) {
+        if (server.over == ipc::test::carrier::unix_socket && !has_unix_sockets()) {
+            ipc::print_line("{}: {}", server.folder, no_unix_sockets);
+        } else if (std::filesystem::exists(ipc::test::program_path(folder, L"processA.exe"))) {
             servers.push_back(&server);
         } else {
             ipc::print_line("{} is not built, and left out", server.folder);
@@ -123,6 +133,9 @@ ipc::test::server_command command_for(const known_server* server) {
     std::wstring name = std::wstring(server->pipe) + L"." + suffix;
     if (server->over == ipc::test::carrier::tcp) {
         name = (std::filesystem::temp_directory_path() / name).wstring();
+    }
+    if (server->over == ipc::test::carrier::unix_socket) {
+        name = socket_path(suffix);
     }
     return {{ipc::test::program_path(ipc::to_utf16(server->folder), L"processA.exe"), L"--name",
              suffix, L"--limit", L"3600"},
@@ -147,7 +160,8 @@ plan make_plan(const std::wstring& only) {
     for (const DWORD bytes : {ipc::test::small_bytes, ipc::test::large_bytes}) {
         for (const unsigned clients : client_counts) {
             for (std::size_t i = 0; i < all.servers.size(); ++i) {
-                const unsigned most = all.servers[i] == nullptr ? 1 : all.servers[i]->most_clients;
+                const std::size_t most =
+                    all.servers[i] == nullptr ? 1 : all.servers[i]->most_clients;
                 if (clients <= most) {
                     all.report.points.push_back({i, clients, bytes, {}});
                 }
@@ -303,6 +317,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         ipc::test::run_floor_server(wanted.floor_server);
         return 0;
     }
+    const winsock started_winsock;
     plan all = make_plan(wanted.only);
     const unsigned failed = run(all, wanted);
     write_files(all.report, wanted);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 
 namespace ipc::test {
@@ -22,22 +21,8 @@ constexpr double digit_width = 6.5; // at label_size; commas and points are narr
 constexpr double marker_radius = 4;
 
 // Colours that people with any kind of colour vision can tell apart (Okabe and Ito, 2008).
-constexpr std::array<std::string_view, 6> colours = {"#0072b2", "#d55e00", "#007a5a",
-                                                     "#aa4499", "#555555", "#8a6d00"};
-
-std::string escaped(std::string_view text) {
-    std::string result;
-    for (const char c : text) {
-        switch (c) {
-        case '&': result += "&amp;"; break;
-        case '<': result += "&lt;"; break;
-        case '>': result += "&gt;"; break;
-        case '"': result += "&quot;"; break;
-        default: result += c;
-        }
-    }
-    return result;
-}
+constexpr std::array<std::string_view, 8> colours = {"#0072b2", "#d55e00", "#007a5a", "#aa4499",
+                                                     "#555555", "#8a6d00", "#4b0092", "#000000"};
 
 struct attribute {
     std::string_view name;
@@ -293,13 +278,6 @@ std::string draw_labels(const std::vector<label>& labels) {
 }
 
 } // namespace
-
-std::string fixed(double value, int digits) {
-    std::array<char, 512> text{};
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                   std::chars_format::fixed, digits);
-    return {text.data(), end.ptr};
-}
 
 std::string number_text(double value) {
     if (!std::isfinite(value)) {

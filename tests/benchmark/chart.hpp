@@ -3,6 +3,8 @@
 // Draws the benchmark's charts: numbers in, an SVG picture as text out. Nothing here is part of a
 // lesson. https://www.w3.org/TR/SVG11/
 
+#include "tests/harness/picture.hpp"
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,9 +34,6 @@ struct chart {
 
 // Returns a picture with its own background, so that it is readable in a light and in a dark window.
 std::string svg(const chart& what);
-
-// Returns the number with this many digits after the point. Does not depend on the system's language.
-std::string fixed(double value, int digits);
 
 // Returns the number with three significant digits, or with all digits before the point: "0.0123",
 // "4.56", "12,345".

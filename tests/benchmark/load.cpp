@@ -4,9 +4,17 @@
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
+#include "demos/19_unix_socket/unix_socket.hpp"
 #include "tests/harness/launcher.hpp"
 
 #include <winsock2.h>
+
+#ifdef IPC_HAS_RPC
+#include "demos/25_rpc/protocol.hpp"
+#include "demos/25_rpc/rpc_status.hpp"
+
+#include "requests.h"
+#endif
 
 #include <process.h>
 #include <tlhelp32.h>
@@ -14,10 +22,22 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <utility>
+
+#ifdef IPC_HAS_RPC
+// The stubs get memory here.
+void* __RPC_USER midl_user_allocate(std::size_t bytes) {
+    return ::operator new(bytes, std::nothrow);
+}
+void __RPC_USER midl_user_free(void* memory) {
+    ::operator delete(memory);
+}
+#endif
 
 namespace ipc::test {
 namespace {
@@ -96,52 +116,15 @@ private:
     unique_handle pipe_;
 };
 
-[[noreturn]] void throw_socket_error(const char* call) {
-    throw_error(call, static_cast<DWORD>(WSAGetLastError()));
+void connect_socket(const unique_socket& client, const void* address, int bytes) {
+    if (connect(client.get(), static_cast<const sockaddr*>(address), bytes) != 0) {
+        throw_socket_error("connect");
+    }
 }
 
-// The protocol of pair 18: each message begins with its length, and the first one is the nonce.
-class tcp_channel : public channel {
+// What pairs 18 and 19 have in common: each message begins with its length.
+class socket_channel : public channel {
 public:
-    explicit tcp_channel(const std::wstring& socket_file) {
-        static const int started = [] {
-            WSADATA data{};
-            return WSAStartup(MAKEWORD(2, 2), &data);
-        }();
-        if (started != 0) {
-            throw_error("WSAStartup", static_cast<DWORD>(started));
-        }
-        // Not a stream: it would not let the server delete the file.
-        const unique_handle file(CreateFileW(socket_file.c_str(), GENERIC_READ,
-                                             FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                                             nullptr, OPEN_EXISTING, 0, nullptr));
-        std::array<char, 64> content{};
-        DWORD size = 0;
-        if (!file || !ReadFile(file.get(), content.data(), 64, &size, nullptr)) {
-            throw_last_error("CreateFileW or ReadFile (socket file)");
-        }
-        const std::string text(content.data(), size); // the port, a line feed and the nonce
-        const std::string nonce = text.substr(text.find('\n') + 1);
-        const auto port = static_cast<u_short>(std::stoul(text));
-        socket_ = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED);
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(port);
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        const BOOL no_delay = TRUE;
-        if (connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-            setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, reinterpret_cast<const char*>(&no_delay),
-                       sizeof no_delay) != 0) {
-            const int error = WSAGetLastError();
-            closesocket(socket_);
-            throw_error("connect", static_cast<DWORD>(error));
-        }
-        send_message(nonce.data(), static_cast<DWORD>(nonce.size()));
-    }
-    ~tcp_channel() override { closesocket(socket_); }
-    tcp_channel(const tcp_channel&) = delete;
-    tcp_channel& operator=(const tcp_channel&) = delete;
-
     DWORD ask(const char* request, DWORD bytes, std::vector<char>& reply) override {
         send_message(request, bytes);
         // The length and the message in one receive, as far as they have come.
@@ -149,7 +132,7 @@ public:
         DWORD received = 0;
         DWORD length = 0;
         while (received < length_bytes || received - length_bytes < length) {
-            const int more = recv(socket_, buffer_.data() + received,
+            const int more = recv(socket_.get(), buffer_.data() + received,
                                   static_cast<int>(buffer_.size() - received), 0);
             if (more <= 0) {
                 throw_error("recv", more == 0 ? ERROR_GRACEFUL_DISCONNECT
@@ -169,8 +152,8 @@ public:
         return length;
     }
 
-private:
-    static constexpr DWORD length_bytes = 4;
+protected:
+    explicit socket_channel(unique_socket created) : socket_(std::move(created)) {}
 
     void send_message(const char* message, DWORD bytes) {
         const u_long network_order = htonl(bytes);
@@ -178,19 +161,115 @@ private:
         std::memcpy(buffer_.data(), &network_order, length_bytes);
         std::memcpy(buffer_.data() + length_bytes, message, bytes);
         const int size = static_cast<int>(buffer_.size());
-        if (send(socket_, buffer_.data(), size, 0) !=
+        if (send(socket_.get(), buffer_.data(), size, 0) !=
             size) { // a socket that blocks takes everything
             throw_socket_error("send");
         }
     }
 
-    SOCKET socket_ = INVALID_SOCKET;
+    const unique_socket& own_socket() const { return socket_; }
+
+private:
+    static constexpr DWORD length_bytes = 4;
+
+    unique_socket socket_;
     std::vector<char> buffer_;
 };
 
-std::unique_ptr<channel> connect(const server_command& server, DWORD limit_ms) {
+// Pair 18: the first message is the nonce, and has no reply.
+class tcp_channel : public socket_channel {
+public:
+    explicit tcp_channel(const std::wstring& socket_file)
+        : socket_channel(unique_socket(
+              WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, WSA_FLAG_OVERLAPPED))) {
+        // Not a stream: it would not let the server delete the file.
+        const unique_handle file(CreateFileW(socket_file.c_str(), GENERIC_READ,
+                                             FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                             nullptr, OPEN_EXISTING, 0, nullptr));
+        std::array<char, 64> content{};
+        DWORD size = 0;
+        if (!file || !ReadFile(file.get(), content.data(), 64, &size, nullptr)) {
+            throw_last_error("CreateFileW or ReadFile (socket file)");
+        }
+        const std::string text(content.data(), size); // the port, a line feed and the nonce
+        const std::string nonce = text.substr(text.find('\n') + 1);
+        const auto port = static_cast<u_short>(std::stoul(text));
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        connect_socket(own_socket(), &address, sizeof address);
+        if (!set_option(own_socket().get(), IPPROTO_TCP, TCP_NODELAY, TRUE)) {
+            throw_socket_error("setsockopt");
+        }
+        send_message(nonce.data(), static_cast<DWORD>(nonce.size()));
+    }
+};
+
+// Pair 19: whoever may open the file is a client.
+class unix_channel : public socket_channel {
+public:
+    explicit unix_channel(const std::wstring& path) : socket_channel(create_unix_socket()) {
+        const sockaddr_un address = make_address(path);
+        connect_socket(own_socket(), &address, sizeof address);
+    }
+};
+
+#ifdef IPC_HAS_RPC // there is an IDL compiler
+
+// The session of pair 25. All sessions of this program share its connections.
+class rpc_channel : public channel {
+public:
+    explicit rpc_channel(const std::wstring& endpoint) {
+        const std::wstring text = L"ncalrpc:[" + endpoint + L"]";
+        check_status("RpcBindingFromStringBindingW",
+                     RpcBindingFromStringBindingW(rpc_text(text), &binding_));
+        check_status("open_session", status_of([&] { return open_session(binding_, &session_); }));
+    }
+    ~rpc_channel() override {
+        status_of([&] { return close_session(&session_); }); // or the server keeps it until we end
+        if (session_ != nullptr) {
+            RpcSmDestroyClientContext(&session_);
+        }
+        RpcBindingFree(&binding_);
+    }
+    rpc_channel(const rpc_channel&) = delete;
+    rpc_channel& operator=(const rpc_channel&) = delete;
+
+    DWORD ask(const char* request, DWORD bytes, std::vector<char>& reply) override {
+        unsigned long reply_bytes = 0;
+        byte* memory = nullptr;
+        const scope_exit free_memory([&] { midl_user_free(memory); });
+        check_status("make_reply", status_of([&] {
+                         return make_reply(session_, bytes, reinterpret_cast<const byte*>(request),
+                                           &reply_bytes, &memory);
+                     }));
+        if (reply_bytes > reply.size()) {
+            return 0; // longer than the request: a wrong reply
+        }
+        std::memcpy(reply.data(), memory, reply_bytes);
+        return reply_bytes;
+    }
+
+private:
+    RPC_BINDING_HANDLE binding_ = nullptr;
+    session_handle session_ = nullptr;
+};
+
+#endif
+
+std::unique_ptr<channel> open_channel(const server_command& server, DWORD limit_ms) {
+#ifdef IPC_HAS_RPC
+    if (server.over == carrier::rpc) {
+        return std::make_unique<rpc_channel>(server.pipe);
+    }
+#endif
+    static const winsock started_winsock; // it ends with the program
     if (server.over == carrier::tcp) {
         return std::make_unique<tcp_channel>(server.pipe);
+    }
+    if (server.over == carrier::unix_socket) {
+        return std::make_unique<unix_channel>(server.pipe);
     }
     return std::make_unique<pipe_channel>(server.pipe, limit_ms);
 }
@@ -217,8 +296,9 @@ struct starting_line {
 class client {
 public:
     client(starting_line& line, unsigned number, const server_command& server)
-        : line_(line), server_(connect(server, line.answer_limit_ms)), request_(line.message_bytes),
-          expected_(line.message_bytes), reply_(line.message_bytes + 1) {
+        : line_(line), server_(open_channel(server, line.answer_limit_ms)),
+          request_(line.message_bytes), expected_(line.message_bytes),
+          reply_(line.message_bytes + 1) {
         for (DWORD i = 0; i < line.message_bytes; ++i) {
             request_[i] = static_cast<char>('a' + (number + i) % 26);
             expected_[i] = static_cast<char>('A' + (number + i) % 26);

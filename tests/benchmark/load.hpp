@@ -11,11 +11,12 @@
 
 namespace ipc::test {
 
-enum class carrier { pipe, tcp };
+enum class carrier { pipe, tcp, unix_socket, rpc };
 
 struct server_command {
     std::vector<std::wstring> arguments; // the server prints a line when clients can connect
-    std::wstring pipe; // its name, or with TCP the path of the server's socket file
+    // The pipe's name, with TCP and AF_UNIX the path of the server's socket file, with RPC the endpoint's name.
+    std::wstring pipe;
     carrier over = carrier::pipe;
 };
 

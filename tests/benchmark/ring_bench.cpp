@@ -1,5 +1,5 @@
-// Measures pair 16's ring beside pair 06's two events, a byte pipe and memcpy, and writes figures, charts and
-// which goals are met.
+// Measures the streams: pair 16's ring, and beside it pair 06's two events, a byte pipe, TCP on loopback and
+// memcpy. Writes figures, charts and which goals of the ring are met.
 //
 // Run: cmake -DONLY=16 -P tests/bench.cmake, which says how; or bench_ring --out FOLDER
 //

@@ -4,7 +4,10 @@
 #include "common/security.hpp"
 #include "common/unique_handle.hpp"
 #include "demos/16_shared_ring/protocol.hpp"
+#include "demos/18_tcp_loopback/sockets.hpp"
 #include "tests/harness/launcher.hpp"
+
+#include <winsock2.h>
 
 #include <algorithm>
 #include <atomic>
@@ -48,7 +51,9 @@ struct task_board {
     std::uint64_t sum; // the answer: of all the 8-byte words that arrived
     std::uint32_t quit;
     std::uint32_t first_process;
-    char unused[ring::line_bytes - 32];
+    std::uint16_t listening_port; // of the first process
+    std::uint16_t connected_port; // of the second one
+    char unused[ring::line_bytes - 36];
     ping_lines there;
     ping_lines back;
 };
@@ -83,6 +88,11 @@ struct shared_objects {
         if (!pipe) {
             throw_error(first ? "CreateNamedPipeW" : "CreateFileW", GetLastError());
         }
+        if (first) {
+            listen_for_second();
+        } else {
+            connect_to_first();
+        }
     }
     ~shared_objects() { UnmapViewOfFile(memory); }
     shared_objects(const shared_objects&) = delete;
@@ -107,6 +117,72 @@ struct shared_objects {
         return created;
     }
 
+    static unique_socket new_socket() {
+        unique_socket created(socket(AF_INET, SOCK_STREAM, IPPROTO_TCP));
+        if (!created) {
+            throw_socket_error("socket");
+        }
+        return created;
+    }
+
+    static sockaddr_in loopback(u_short port) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_port = htons(port);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        return address;
+    }
+
+    static u_short port_of(const unique_socket& bound) {
+        sockaddr_in address{};
+        int size = sizeof address;
+        if (getsockname(bound.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+            throw_socket_error("getsockname");
+        }
+        return ntohs(address.sin_port);
+    }
+
+    void set_no_delay() const {
+        if (!set_option(tcp.get(), IPPROTO_TCP, TCP_NODELAY, TRUE)) {
+            throw_socket_error("setsockopt");
+        }
+    }
+
+    void listen_for_second() {
+        listener = new_socket();
+        const sockaddr_in address = loopback(0); // the system chooses a port
+        if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+                0 ||
+            listen(listener.get(), 1) != 0) {
+            throw_socket_error("bind or listen");
+        }
+        board().listening_port = port_of(listener);
+    }
+
+    void connect_to_first() {
+        tcp = new_socket();
+        const sockaddr_in address = loopback(board().listening_port);
+        if (connect(tcp.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+            throw_socket_error("connect");
+        }
+        board().connected_port = port_of(tcp);
+        set_no_delay();
+    }
+
+    // The second process has connected: accept does not block.
+    void accept_second() {
+        sockaddr_in address{};
+        int size = sizeof address;
+        tcp = unique_socket(accept(listener.get(), reinterpret_cast<sockaddr*>(&address), &size));
+        if (!tcp) {
+            throw_socket_error("accept");
+        }
+        if (ntohs(address.sin_port) != board().connected_port) {
+            throw std::runtime_error("a program that is not of the benchmark has connected");
+        }
+        set_no_delay();
+    }
+
     task_board& board() const { return *reinterpret_cast<task_board*>(memory); }
     protocol::half& first_half() const {
         return *reinterpret_cast<protocol::half*>(memory + board_bytes);
@@ -128,6 +204,9 @@ struct shared_objects {
     unique_handle empty;
     unique_handle back;
     unique_handle pipe;
+    winsock started_winsock; // before the sockets, which end before it
+    unique_socket listener;  // of the first process
+    unique_socket tcp;
     char* memory;
 };
 
@@ -165,6 +244,26 @@ void read_pipe(const unique_handle& pipe, char* bytes, DWORD size) {
     for (DWORD received = 0; size != 0; size -= received, bytes += received) {
         if (!ReadFile(pipe.get(), bytes, size, &received, nullptr)) {
             throw_last_error("ReadFile");
+        }
+    }
+}
+
+void send_tcp(const unique_socket& tcp, const char* bytes, DWORD size) {
+    // A socket that blocks takes everything.
+    if (send(tcp.get(), bytes, static_cast<int>(size), 0) != static_cast<int>(size)) {
+        throw_socket_error("send");
+    }
+}
+
+// Receives size bytes. One recv can return fewer bytes than asked for, as a read of a byte pipe can.
+void receive_tcp(const unique_socket& tcp, char* bytes, DWORD size) {
+    for (int received = 0; size != 0; size -= static_cast<DWORD>(received), bytes += received) {
+        received = recv(tcp.get(), bytes, static_cast<int>(size), 0);
+        if (received == 0) {
+            throw std::runtime_error("the other process of the benchmark has ended");
+        }
+        if (received < 0) {
+            throw_socket_error("recv");
         }
     }
 }
@@ -257,6 +356,11 @@ void send_stream(end_of_connection& to, const ring_point& point, const char* sou
             write_pipe(to.objects.pipe, source, bytes);
         }
         return;
+    case transport::tcp_loopback:
+        for (std::uint64_t i = 0; i < count; ++i) {
+            send_tcp(to.objects.tcp, source, bytes);
+        }
+        return;
     default: throw std::runtime_error("this is no stream");
     }
 }
@@ -272,10 +376,15 @@ std::uint64_t receive_records(end_of_connection& from, transport how, std::uint6
             set(from.objects.empty);
         }
         return sum;
-    case transport::byte_pipe: {
+    case transport::byte_pipe:
+    case transport::tcp_loopback: {
         std::vector<char> buffer(Bytes);
         for (std::uint64_t i = 0; i < count; ++i) { // a record for each read, as one for each write
-            read_pipe(from.objects.pipe, buffer.data(), Bytes);
+            if (how == transport::byte_pipe) {
+                read_pipe(from.objects.pipe, buffer.data(), Bytes);
+            } else {
+                receive_tcp(from.objects.tcp, buffer.data(), Bytes);
+            }
             sum += sum_of<Bytes>(buffer.data());
         }
         return sum;
@@ -330,6 +439,10 @@ void send_ping(end_of_connection& to, transport how, std::uint64_t number, char*
         write_pipe(to.objects.pipe, message, small_record);
         read_pipe(to.objects.pipe, message, small_record);
         return;
+    case transport::tcp_loopback:
+        send_tcp(to.objects.tcp, message, small_record);
+        receive_tcp(to.objects.tcp, message, small_record);
+        return;
     default: {
         std::memcpy(to.ring.wait_for_room(small_record), message, small_record);
         to.ring.out.commit(small_record);
@@ -368,6 +481,10 @@ void return_pings(end_of_connection& from, transport how, std::uint64_t count) {
         case transport::byte_pipe:
             read_pipe(from.objects.pipe, message, small_record);
             write_pipe(from.objects.pipe, message, small_record);
+            break;
+        case transport::tcp_loopback:
+            receive_tcp(from.objects.tcp, message, small_record);
+            send_tcp(from.objects.tcp, message, small_record);
             break;
         default: {
             const ring::record record = from.ring.wait_for_record();
@@ -451,6 +568,7 @@ struct ring_load::session {
         : name(L"ipc_demos.bench.ring." + unique_suffix()), objects(name, true),
           second({program_path(L"tests", L"bench_ring.exe"), L"--receive", name}) {
         wait_for(objects.done, second.process()); // it has opened everything
+        objects.accept_second();
         end.emplace(objects, true, second.id());
         SetPriorityClass(GetCurrentProcess(), HIGH_PRIORITY_CLASS);
     }
@@ -483,11 +601,13 @@ struct ring_load::session {
         ask(point, count);
         const LONGLONG start = now_ticks();
         send_stream(*end, point, source.data(), count); // returns when everything was received,
-        if (point.how == transport::byte_pipe) {        // except for the pipe
+        const bool buffered =                           // except for the pipe and TCP
+            point.how == transport::byte_pipe || point.how == transport::tcp_loopback;
+        if (buffered) {
             wait_for(objects.done, second.process());
         }
         const double seconds = static_cast<double>(now_ticks() - start) / ticks_per_second();
-        if (point.how != transport::byte_pipe) {
+        if (!buffered) {
             wait_for(objects.done, second.process());
         }
         const std::uint64_t sum = bytes == large_record ? sum_of<large_record>(source.data())

@@ -1,6 +1,7 @@
 #pragma once
 
-// Measures pair 16's ring between two processes, and beside it pair 06's two events, a byte pipe and memcpy.
+// Measures pair 16's ring between two processes, and beside it pair 06's two events, a byte pipe, TCP on loopback
+// and memcpy.
 // Nothing here is part of a lesson.
 
 #include "tests/benchmark/ring_report.hpp"

@@ -1,6 +1,6 @@
 #pragma once
 
-// Turns the figures of the ring's benchmark into texts and charts. Nothing here is part of a lesson.
+// Turns the figures of the streams' benchmark into texts and charts. Nothing here is part of a lesson.
 
 #include "tests/benchmark/report.hpp"
 
@@ -19,8 +19,9 @@ enum class transport {
     ring_batches,
     ring_at_once,
     ring_events_only,
-    two_events, // as pair 06
-    byte_pipe,
+    two_events,   // as pair 06
+    byte_pipe,    // a named one
+    tcp_loopback, // with TCP_NODELAY, as pair 18
     bare_ping,
     message_ping,
 };
@@ -52,8 +53,8 @@ struct ring_results {
 const std::vector<ring_point>& ring_points(); // in the order of measuring
 std::string name_of(const ring_point& point);
 
-// A point counts only if the two processors were as close as they were at best, and stayed there: the bare pings
-// before and after it took at most 1.5 times the shortest one of the run.
+// A point counts only if the two processors were as far apart as for most points of the run: all bare pings before and
+// after the points that count differ by a factor of 1.5 at most.
 bool counts(const ring_results& all, const ring_figures& figures);
 
 std::string ring_csv(const ring_results& all);

@@ -44,13 +44,20 @@ ring_results three_rounds() {
 
 } // namespace
 
-TEST_CASE("A point counts only if the processors were as close as at best") {
+TEST_CASE("A point counts only if the processors were as far apart as for most points") {
     const ring_results all = three_rounds();
     CHECK(counts(all, of_rate(1, 100)));
     CHECK(counts(all, of_rate(1, 150)));
     CHECK_FALSE(counts(all, of_rate(1, 151)));
     CHECK_FALSE(counts(all, {1, 0, 0, 100, 200}));
     CHECK_FALSE(counts(all, {1, 0, 0, 200, 100}));
+    CHECK_FALSE(counts(all, of_rate(1, 99)));
+    ring_results apart = all;
+    apart.rounds.push_back(all.rounds[1]);
+    apart.rounds.push_back(all.rounds[1]);
+    CHECK(counts(apart, of_rate(1, 400)));
+    CHECK(counts(apart, of_rate(1, 600)));
+    CHECK_FALSE(counts(apart, of_rate(1, 100)));
 }
 
 TEST_CASE("A goal of the ring is met at its limit, missed beyond it, or not measured") {
@@ -86,9 +93,15 @@ TEST_CASE(
         for (const auto& [name, content] : charts) {
             INFO(name);
             CHECK(name.ends_with(".svg"));
-            CHECK_THAT(content, ContainsSubstring("two events (06)"));
+            for (const char* stream : {"ring", "two events (06)", "byte pipe", "TCP (18)"}) {
+                CHECK_THAT(content, ContainsSubstring(stream));
+            }
         }
-        CHECK(ipc::test::lines_of(ring_table(all)).size() == 2 + ipc::test::ring_points().size());
+        const std::string table = ring_table(all);
+        CHECK(ipc::test::lines_of(table).size() == 2 + ipc::test::ring_points().size());
+        for (const char* task : {"64 KiB records", "64 B records", "64 B round trips"}) {
+            CHECK_THAT(table, ContainsSubstring(std::string("| ") + task + " | TCP (18) |"));
+        }
     }
 }
 
@@ -105,6 +118,11 @@ TEST_CASE("The ring's benchmark measures every point, and writes its files") {
     CHECK(ipc::test::lines_of(ipc::test::read_file(out + L"\\ring.csv")).size() ==
           1 + ipc::test::ring_points().size());
     CHECK(!ipc::test::read_file(out + L"\\ring_goals.txt").empty());
+    const std::string figures = ipc::test::read_file(out + L"\\ring.csv");
+    for (const char* task : {"64 KiB records", "64 B records", "64 B round trips"}) {
+        const std::string point = std::string("1,") + task + ",\"TCP (18)\",";
+        CHECK_THAT(figures, ContainsSubstring(point) && !ContainsSubstring(point + "0.0,"));
+    }
 }
 
 TEST_CASE("The ring's benchmark refuses wrong usage with one line") {
