@@ -1,4 +1,5 @@
 #include "common/pipe.hpp"
+#include "common/deadline.hpp"
 
 #include "common/error.hpp"
 #include "common/text.hpp"
@@ -10,8 +11,8 @@ namespace ipc {
 
 unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flags, DWORD limit_ms) {
     constexpr DWORD poll_ms = 20;
-    constexpr ULONGLONG longest_wait_ms = 1'000;
-    const ULONGLONG start_ms = GetTickCount64();
+    constexpr DWORD longest_wait_ms = 1'000;
+    const deadline end(limit_ms);
     for (;;) {
         // ANCHOR: open
         // SECURITY_IDENTIFICATION: the server can see who the client is, but cannot act as it.
@@ -26,8 +27,8 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
             throw_error("CreateFileW", error);
         }
         // ANCHOR_END: open
-        const ULONGLONG waited_ms = GetTickCount64() - start_ms;
-        if (limit_ms != INFINITE && waited_ms >= limit_ms) {
+        const DWORD left_ms = end.left_ms();
+        if (left_ms == 0) {
             throw std::runtime_error(
                 error == ERROR_PIPE_BUSY
                     ? "the server at " + to_utf8(name) + " is busy with other clients"
@@ -36,7 +37,7 @@ unique_handle connect_to_pipe(const std::wstring& name, DWORD access, DWORD flag
         // ANCHOR: wait
         // After WaitNamedPipeW another client may be faster, or the server may end, so the next
         // CreateFileW decides. The time is never 0, which would mean the server's default.
-        const auto wait_ms = static_cast<DWORD>(std::min(limit_ms - waited_ms, longest_wait_ms));
+        const DWORD wait_ms = std::min(left_ms, longest_wait_ms);
         if (error != ERROR_PIPE_BUSY || !WaitNamedPipeW(name.c_str(), wait_ms)) {
             Sleep(std::min(poll_ms, wait_ms)); // Windows cannot notify a client of a new pipe name
         }

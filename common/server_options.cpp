@@ -7,11 +7,11 @@
 namespace ipc {
 
 server_options parse_server_options(int argc, wchar_t** argv) {
-    constexpr auto usage = "processA [--clients N] [--limit SECONDS] [--name SUFFIX]\n"
-                           "  --clients N      end after N clients (default: Ctrl+C ends it)\n"
-                           "  --limit SECONDS  drop a client that is silent for so long (default: "
-                           "10; 0: never)\n"
-                           "  --name SUFFIX    appended to the pipe's name, to run several servers";
+    constexpr auto usage =
+        "processA [--clients N] [--limit SECONDS] [--name SUFFIX]\n"
+        "  --clients N      end after N clients (default: Ctrl+C ends it)\n"
+        "  --limit SECONDS  drop a client that is silent for so long (default: 10; 0: never)\n"
+        "  --name SUFFIX    appended to the server's name, to run several servers";
     server_options options;
     parse_arguments(argc, argv, usage,
                     {{L"--clients", &options.clients},

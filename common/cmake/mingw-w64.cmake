@@ -11,6 +11,8 @@ list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES IPC_CLANG)
 # Debian installs MinGW-w64 twice: "-posix" has std::jthread, the plain name may not.
 find_program(IPC_MINGW_GXX NAMES x86_64-w64-mingw32-g++-posix x86_64-w64-mingw32-g++
     DOC "The MinGW-w64 C++ compiler")
+find_program(IPC_MINGW_GCC NAMES x86_64-w64-mingw32-gcc-posix x86_64-w64-mingw32-gcc
+    DOC "The MinGW-w64 C compiler, for what an IDL compiler generates")
 find_program(IPC_MINGW_WINDRES NAMES x86_64-w64-mingw32-windres)
 if(NOT IPC_MINGW_GXX)
     message(FATAL_ERROR "There is no MinGW-w64 C++ compiler (x86_64-w64-mingw32-g++) on this machine. "
@@ -20,13 +22,16 @@ endif()
 
 if(IPC_CLANG)
     find_program(IPC_MINGW_CLANG NAMES clang++)
+    find_program(IPC_MINGW_CLANG_C NAMES clang)
     find_program(IPC_MINGW_LLD NAMES ld.lld)
     if(NOT IPC_MINGW_CLANG OR NOT IPC_MINGW_LLD)
         message(FATAL_ERROR "IPC_CLANG needs clang++ and ld.lld "
             "(Debian and Ubuntu: the packages clang and lld).")
     endif()
     set(compiler "${IPC_MINGW_CLANG}")
+    set(c_compiler "${IPC_MINGW_CLANG_C}")
     set(CMAKE_CXX_COMPILER_TARGET x86_64-w64-mingw32)
+    set(CMAKE_C_COMPILER_TARGET x86_64-w64-mingw32)
 
     # Clang borrows GCC's C++ library, and has to be told where it is.
     execute_process(COMMAND "${IPC_MINGW_GXX}" -print-file-name=libstdc++.a
@@ -37,11 +42,14 @@ if(IPC_CLANG)
     # ... whose comparison of type_info is in the library. Without this, std::make_shared does not link.
     set(CMAKE_CXX_FLAGS_INIT "-D__GXX_TYPEINFO_EQUALITY_INLINE=0")
     set(CMAKE_EXE_LINKER_FLAGS_INIT "-fuse-ld=lld -pthread -L\"${gcc_dir}\"")
+    set(CMAKE_MODULE_LINKER_FLAGS_INIT "-fuse-ld=lld -pthread -L\"${gcc_dir}\"")
 else()
     set(compiler "${IPC_MINGW_GXX}")
+    set(c_compiler "${IPC_MINGW_GCC}")
 endif()
 # In the cache, by force: an editor may have put the machine's own compiler there.
 set(CMAKE_CXX_COMPILER "${compiler}" CACHE FILEPATH "The C++ compiler" FORCE)
+set(CMAKE_C_COMPILER "${c_compiler}" CACHE FILEPATH "The C compiler" FORCE)
 if(IPC_MINGW_WINDRES)
     set(CMAKE_RC_COMPILER "${IPC_MINGW_WINDRES}")
 endif()

@@ -1,4 +1,5 @@
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/file.hpp"
 #include "common/message_buffer.hpp"
@@ -177,6 +178,23 @@ TEST_CASE("scope_exit runs its clean-up at the end of the scope, also of a throw
         throw std::runtime_error("out");
     } catch (const std::runtime_error&) {}
     CHECK(runs == 2);
+}
+
+TEST_CASE("deadline counts down to 0 and stays there, and INFINITE stays INFINITE") {
+    const ipc::deadline none(INFINITE);
+    const ipc::deadline later(600'000);
+    const ipc::deadline soon(30);
+    while (later.left_ms() > 600'000 - 60) {
+        CHECK(later.left_ms() <= 600'000);
+        Sleep(1);
+    }
+    CHECK(later.left_ms() > 0);
+    CHECK(!later.is_over());
+    CHECK(soon.left_ms() == 0);
+    CHECK(soon.is_over());
+    CHECK(none.left_ms() == INFINITE);
+    CHECK(!none.is_over());
+    CHECK(ipc::deadline(0).is_over());
 }
 
 TEST_CASE("throw_last_error names the call and the error") {

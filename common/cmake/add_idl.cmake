@@ -1,0 +1,105 @@
+# Interfaces are written in IDL, and a compiler makes C from it: midl of the Windows SDK, widl of MinGW-w64.
+
+# Sets `out` to the IDL compiler, or to nothing after one line that says so.
+function(find_idl_compiler out)
+    if(MSVC)
+        # With Visual Studio's generators the SDK's folder is on PATH when midl runs, but not yet here.
+        cmake_host_system_information(RESULT kits QUERY WINDOWS_REGISTRY
+            "HKLM/SOFTWARE/Microsoft/Windows Kits/Installed Roots" VALUE KitsRoot10 VIEW 32)
+        find_program(IPC_IDL_COMPILER NAMES midl DOC "The IDL compiler"
+            HINTS "${kits}/bin/${CMAKE_VS_WINDOWS_TARGET_PLATFORM_VERSION}/x64" "$ENV{WindowsSdkVerBinPath}/x64")
+        set(where "the Windows SDK")
+    else()
+        find_program(IPC_IDL_COMPILER NAMES x86_64-w64-mingw32-widl widl DOC "The IDL compiler")
+        set(where "Debian and Ubuntu: the package mingw-w64-tools; MSYS2: mingw-w64-ucrt-x86_64-tools")
+    endif()
+    get_property(said GLOBAL PROPERTY IPC_IDL_SAID)
+    if(NOT IPC_IDL_COMPILER AND NOT said)
+        message(NOTICE "There is no IDL compiler (${where}): the pairs that need one are left out.")
+        set_property(GLOBAL PROPERTY IPC_IDL_SAID ON)
+    endif()
+    set(${out} "${IPC_IDL_COMPILER}" PARENT_SCOPE)
+endfunction()
+
+# add_idl(pair COM|RPC) compiles the .idl file in the folder of the pair, NAME.idl, with NAME.acf if there is one
+# (midl only: widl knows almost none of its attributes).
+# Who links one of these targets can #include "NAME.h":
+#   <pair>_proxy                COM: proxy, stub and identifiers; the factory is proxy_DllGetClassObject
+#   <pair>_client, <pair>_server    RPC: the stub of each side
+function(add_idl pair kind)
+    find_idl_compiler(compiler)
+    file(GLOB idl "${CMAKE_CURRENT_SOURCE_DIR}/${pair}/*.idl")
+    cmake_path(GET idl STEM name)
+    set(acf "${CMAKE_CURRENT_SOURCE_DIR}/${pair}/${name}.acf")
+    set(folder "${CMAKE_CURRENT_BINARY_DIR}/${pair}")
+    file(MAKE_DIRECTORY "${folder}")
+
+    if(kind STREQUAL "COM")
+        set(stubs proxy)
+        set(sources_proxy ${name}_p.c ${name}_i.c dlldata.c)
+    else()
+        set(stubs client server)
+        set(sources_client ${name}_c.c)
+        set(sources_server ${name}_s.c)
+    endif()
+    set(generated ${name}.h)
+    foreach(stub IN LISTS stubs)
+        list(APPEND generated ${sources_${stub}})
+    endforeach()
+    list(TRANSFORM generated PREPEND "${folder}/")
+
+    set(dlldata "")
+    if(MSVC)
+        if(NOT CMAKE_SIZEOF_VOID_P EQUAL 8)
+            message(FATAL_ERROR "${pair} needs a 64-bit build: cmake -A x64 or -A ARM64")
+        endif()
+        set(architecture x64)
+        if(CMAKE_CXX_COMPILER_ARCHITECTURE_ID STREQUAL "ARM64")
+            set(architecture arm64)
+        endif()
+        # /robust: the stubs check [range] and the sizes of arrays; it is the default, and we rely on it.
+        set(command "${compiler}" /nologo /env ${architecture} /robust /out "${folder}" /h ${name}.h)
+        if(kind STREQUAL "COM")
+            list(APPEND command /proxy ${name}_p.c /iid ${name}_i.c /dlldata dlldata.c)
+        else()
+            list(APPEND command /cstub ${name}_c.c /sstub ${name}_s.c)
+        endif()
+        if(EXISTS "${acf}")
+            list(APPEND command /acf "${acf}")
+        endif()
+    else()
+        set(command "${compiler}" -m64 -Oicf -I "${PROJECT_SOURCE_DIR}/common/cmake/idl" -h -H ${name}.h)
+        if(kind STREQUAL "COM")
+            list(APPEND command -p -P ${name}_p.c -u -U ${name}_i.c)
+            set(dlldata COMMAND "${compiler}" --dlldata-only ${name})
+        else()
+            list(APPEND command -c -C ${name}_c.c -s -S ${name}_s.c)
+        endif()
+    endif()
+    set(read "${idl}")
+    if(EXISTS "${acf}")
+        list(APPEND read "${acf}")
+    endif()
+    add_custom_command(OUTPUT ${generated}
+        COMMAND ${command} "${idl}" ${dlldata}
+        WORKING_DIRECTORY "${folder}" DEPENDS ${read} VERBATIM
+        COMMENT "Compiling ${pair}/${name}.idl")
+    add_custom_target(${pair}_idl DEPENDS ${generated})
+
+    foreach(stub IN LISTS stubs)
+        list(TRANSFORM sources_${stub} PREPEND "${folder}/")
+        add_library(${pair}_${stub} OBJECT ${sources_${stub}})
+        add_dependencies(${pair}_${stub} ${pair}_idl)
+        # SYSTEM: its warnings are not ours.
+        target_include_directories(${pair}_${stub} SYSTEM PUBLIC "${folder}")
+        target_compile_definitions(${pair}_${stub} PRIVATE _WIN32_WINNT=0x0A00)
+        target_compile_options(${pair}_${stub} PRIVATE $<IF:$<BOOL:${MSVC}>,/W0,-w>)
+        if(kind STREQUAL "COM")
+            target_compile_definitions(${pair}_${stub} PRIVATE ENTRY_PREFIX=proxy_)
+            if(NOT MSVC)
+                target_compile_options(${pair}_${stub} PRIVATE -include "${PROJECT_SOURCE_DIR}/common/cmake/idl/proxy.h")
+            endif()
+        endif()
+        set_target_properties(${pair}_${stub} PROPERTIES FOLDER "${pair}")
+    endforeach()
+endfunction()
