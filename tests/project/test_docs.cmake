@@ -126,11 +126,18 @@ new_case("CMake files, whole files, files beside the document, indented markers"
 put(CMakeLists.txt "# ANCHOR: build\nadd_demo(01_pair)\n# ANCHOR_END: build\n")
 put(demos/01_pair/expected_output.txt "  A: one;two\n\nA: ``` fence\n// ANCHOR: kept\n")
 put(docs/guide.md "- item\n\n  <!-- snippet: CMakeLists.txt#build -->\n  ${end}${begin}${end}")
-put(demos/01_pair/README.md "<!-- snippet: ./expected_output.txt -->\n${end}<!-- snippet: ./a.cpp -->\n${end}")
+put(demos/01_pair/notes.md "<!-- snippet: ./expected_output.txt -->\n${end}<!-- snippet: ./a.cpp -->\n${end}")
 expect_success("")
 expect_success(-DCHECK=ON)
 expect_bytes(docs/guide.md "- item\n\n  <!-- snippet: CMakeLists.txt#build -->\n  ```cmake\n  add_demo(01_pair)\n  ```\n  ${end}${begin}${block}${end}")
-expect_bytes(demos/01_pair/README.md "<!-- snippet: ./expected_output.txt -->\n````text\n  A: one;two\n\nA: ``` fence\n// ANCHOR: kept\n````\n${end}<!-- snippet: ./a.cpp -->\n${block}${end}")
+expect_bytes(demos/01_pair/notes.md "<!-- snippet: ./expected_output.txt -->\n````text\n  A: one;two\n\nA: ``` fence\n// ANCHOR: kept\n````\n${end}<!-- snippet: ./a.cpp -->\n${block}${end}")
+
+new_case("diagrams with their own comments, and longer than code may be" "" "${region}")
+string(REPEAT "a->>b: x\n" 30 arrows)
+put(demos/01_pair/calls.mmd "%% ANCHOR: diagram\nsequenceDiagram\n${arrows}%% ANCHOR_END: diagram\n%%   A: x\n")
+put(docs/guide.md "Words.\n\n<!-- snippet: demos/01_pair/calls.mmd#diagram -->\n${end}${begin}${end}")
+expect_success("")
+expect_bytes(docs/guide.md "Words.\n\n<!-- snippet: demos/01_pair/calls.mmd#diagram -->\n```mermaid\nsequenceDiagram\n${arrows}```\n${end}${begin}${block}${end}")
 
 new_case("CRLF compares equal and LF is written" "" "")
 string(REPLACE "\n" "\r\n" crlf "${begin}${block}${end}")
@@ -174,10 +181,12 @@ expect_problems("" "the text itself holds a snippet marker")
 
 # ---- the table of pairs
 
+set(home "[Home](../../README.md) [Which?](../../docs/choosing.md)")
+
 # A README of a pair; `row` is the row of its table.
 function(put_pair folder title row)
     put(demos/${folder}/README.md
-        "# ${title}\n\nTwo sentences.\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n${row}\n\n## Run it\n")
+        "# ${title}\n\nTwo sentences. ${home}\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n${row}\n\n## Run it\n")
 endfunction()
 
 function(new_pairs name)
@@ -189,6 +198,8 @@ function(new_pairs name)
     put_pair(03_pipe "03 Pipes" "| Pipes | two pipes | 01, 02 | 20 |")
     put_pair(04_input "04 Input" "| Start a child | its input | 01 | 5 |")
     put(README.md "# All\n\n<!-- snippet: demos/*/README.md -->\n<!-- end snippet -->\n")
+    put(docs/choosing.md "[1](../demos/01_child/README.md) [2](../demos/02_handle/README.md)
+[3](../demos/03_pipe/README.md) [4](../demos/04_input/README.md)\n")
 endfunction()
 
 set(head "| pair | what it teaches | needs | minutes |\n|---|---|---|---|\n")
@@ -229,6 +240,54 @@ file(REMOVE "${SCRATCH}/demos/03_pipe/README.md")
 file(MAKE_DIRECTORY "${SCRATCH}/demos/03_pipe")
 expect_problems("" "demos/03_pipe/README.md: missing")
 
+new_pairs("the page of a pair leads home before its first table, and docs/choosing.md leads to it")
+expect_success("")
+foreach(target ../../README.md ../../docs/choosing.md)
+    string(REPLACE "](${target})" "](processA.cpp)" lost "${home}")
+    put(demos/03_pipe/processA.cpp "// code\n")
+    put(demos/03_pipe/README.md "# 03 Pipes\n\n${lost}\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| Pipes | two pipes | 01, 02 | 20 |\n\n${home}\n")
+    expect_problems(-DCHECK=ON "demos/03_pipe/README.md: no link to ${target} in front of the first table")
+endforeach()
+put_pair(03_pipe "03 Pipes" "| Pipes | two pipes | 01, 02 | 20 |")
+expect_success(-DCHECK=ON)
+put(docs/choosing.md "[1](../demos/01_child/README.md) [2](../demos/02_handle/README.md) [4](../demos/04_input/README.md)\n")
+expect_problems(-DCHECK=ON "docs/choosing.md: no link to demos/03_pipe/README.md")
+
+# ---- a way through the pairs
+
+new_pairs("a way through the pairs counts their minutes")
+put(docs/guide.md "<!-- snippet: demos/{02,01}/README.md -->\n${end}\n<!-- snippet: demos/{03}/README.md -->\n${end}")
+expect_success("")
+set(head "| pair | what it teaches | minutes | minutes so far |\n|---|---|---|---|\n")
+string(CONCAT text "<!-- snippet: demos/{02,01}/README.md -->\n${head}"
+    "| [02](../demos/02_handle/README.md) Handles | a handle is a number | 30 | 30 |\n"
+    "| [01](../demos/01_child/README.md) A child; <its> output | when `ReadFile` ends; and why | 25 | 55 |\n${end}"
+    "\n<!-- snippet: demos/{03}/README.md -->\n${head}"
+    "| [03](../demos/03_pipe/README.md) Pipes | two pipes | 20 | 75 |\n${end}")
+expect_bytes(docs/guide.md "${text}")
+expect_success(-DCHECK=ON)
+put_pair(01_child "01 A child; <its> output" "| Start a child | when `ReadFile` ends; and why | - | 26 |")
+expect_problems(-DCHECK=ON "docs/guide.md:1: snippet demos/{02,01}/README.md differs" "docs/guide.md:8: snippet demos/{03}/README.md differs")
+put(docs/guide.md "<!-- snippet: demos/{01,03}/README.md -->\nold\n${end}")
+expect_problems("" "docs/guide.md:1: pair 03 needs 02, which has not come yet")
+put(docs/guide.md "<!-- snippet: demos/{01,09}/README.md -->\nold\n${end}")
+expect_problems("" "docs/guide.md:1: there is no pair 09")
+expect_bytes(docs/guide.md "<!-- snippet: demos/{01,09}/README.md -->\nold\n${end}")
+
+# ---- the table of tasks
+
+new_case("the table of tasks comes from docs/snippets.md" "<!-- snippet: docs/snippets/*.cpp -->\n${end}" "")
+expect_problems("" "docs/guide.md:1: docs/snippets.md has no row")
+put(docs/snippets/s.cpp "// code\n")
+set(head "| task | file | pair |\n|---|---|---|\n")
+set(tail "[s.cpp](snippets/s.cpp) | [01](../demos/01_pair/a.cpp) |\n")
+put(docs/snippets.md "${head}| [One](#one) | ${tail}| [Two](#two) | ${tail}\n## One\n\n${head}| [Three](#three) | ${tail}\n## Two\n\n## Three\n")
+expect_success("")
+expect_bytes(docs/guide.md "<!-- snippet: docs/snippets/*.cpp -->\n| task | snippet | pair |\n|---|---|---|\n| [One](snippets.md#one) | ${tail}| [Two](snippets.md#two) | ${tail}| [Three](snippets.md#three) | ${tail}${end}")
+expect_success(-DCHECK=ON)
+put(docs/snippets.md "${head}| [Four](#four) | ${tail}\n## Four\n")
+expect_problems(-DCHECK=ON "docs/guide.md:1: snippet docs/snippets/*.cpp differs")
+
 # ---- the tables of exercises
 
 # A README of an exercise, and its solution.
@@ -251,7 +310,7 @@ endfunction()
 
 set(head "| exercise | kind | you learn | minutes |\n|---|---|---|---|\n")
 new_exercises("the table of exercises comes from their READMEs, in the order of their numbers")
-put(demos/01_child/README.md "# 01 Child\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| A | b | - | 1 |\n\n<!-- snippet: ./exercises/*/README.md -->\n${end}")
+put(demos/01_child/README.md "# 01 Child\n\n${home}\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| A | b | - | 1 |\n\n<!-- snippet: ./exercises/*/README.md -->\n${end}")
 expect_success("")
 string(CONCAT table "${head}"
     "| **[01](../demos/01_child/README.md) Child** | | | |\n"
@@ -263,7 +322,7 @@ expect_bytes(docs/guide.md "<!-- snippet: demos/*/exercises/*/README.md -->\n${t
 string(CONCAT table "${head}"
     "| [01.2](exercises/2_tail/README.md) The tail; lost | mend | the `end`; and why | 15 |\n"
     "| [01.10](exercises/10_late/README.md) Late | write | the late one | 5 |\n")
-expect_bytes(demos/01_child/README.md "# 01 Child\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| A | b | - | 1 |\n\n<!-- snippet: ./exercises/*/README.md -->\n${table}${end}")
+expect_bytes(demos/01_child/README.md "# 01 Child\n\n${home}\n\n| chapter | teaches | needs | minutes |\n|---|---|---|---|\n| A | b | - | 1 |\n\n<!-- snippet: ./exercises/*/README.md -->\n${table}${end}")
 expect_success(-DCHECK=ON)
 put(demos/01_child/exercises/2_tail/symptom.txt "FAILED\n")
 expect_problems(-DCHECK=ON "demos/01_child/exercises/2_tail/symptom.txt: no document includes this output")
@@ -355,7 +414,7 @@ expect_problems(-DCHECK=ON "docs/guide.md:1: hand-written block 'cpp'" "docs/gui
     "docs/guide.md:9: hand-written block ''" "docs/guide.md:13: hand-written block 'c++'")
 
 new_case("commands and diagrams may be written by hand, markers in them are text"
-    "```sh\nls;[\n```\n```mermaid\na->>b: x\n```\n````markdown\n```cpp\n${begin}${end}```\n````\n`<!-- end snippet -->`\n" "")
+    "Words.\n\n```sh\nls;[\n```\n\nWords.\n\n```mermaid\na->>b: x\n```\n````markdown\n```cpp\n${begin}${end}```\n````\n`<!-- end snippet -->`\n" "")
 expect_success(-DCHECK=ON)
 
 new_case("dead links" "[a](none.md) and [b](../demos/01_pair/a.cpp), ![c](c.png)\n[d](other.md#no-heading) [e](#guide)\n\n[f]: g.md\n[h](../../outside.md)\n" "")
@@ -364,9 +423,28 @@ expect_problems(-DCHECK=ON "docs/guide.md:1: link to none.md" "docs/guide.md:1: 
     "docs/guide.md:2: link to other.md#no-heading: there is no such heading" "docs/guide.md:2: link to #guide"
     "docs/guide.md:4: link to g.md" "docs/guide.md:5: link to ../../outside.md")
 
-new_case("live links" "# A guide; to `pipes`\n[a](other.md) [b](#a-guide-to-pipes) [c](other.md#two-1 \"title\")\n[d](../demos/01_pair/) [e](https://example.com/none.md)\n`[f](none.md)`\n```sh\n[g](none.md)\n# Not a heading\n```\n[h]: other.md#two\n[^1]: A footnote.\n" "")
-put(docs/other.md "## Two\n\n## [Two](guide.md)\n")
+new_case("live links" "# A guide; to `pipes`\n[a](other.md) [b](#a-guide-to-pipes) [c](other.md#two-1 \"title\")\n[d](../demos/01_pair/) [e](https://example.com/none.md)\n`[f](none.md)`\n```sh\n[g](none.md)\n# Not a heading\n```\n[h]: other.md#two\n[^1]: A footnote.\n[i](other.md#error_x-5--a)\n" "")
+put(docs/other.md "## Two\n\n## [Two](guide.md)\n\n## ERROR_X (5) · a\n")
 expect_success(-DCHECK=ON)
+
+new_case("a picture has words" "![](a.svg)\n[![ ](a.svg)](a.svg)\n<img src=\"a.svg\">\n" "")
+put(docs/a.svg "<svg/>\n")
+expect_problems(-DCHECK=ON "docs/guide.md:1: a picture needs words" "docs/guide.md:2: a picture needs words"
+    "docs/guide.md:3: a picture needs words")
+put(docs/guide.md "![The rate](a.svg)\n`![](a.svg)`\n")
+expect_success(-DCHECK=ON)
+
+# Words before the diagram, after it, or nowhere near it.
+new_case("a diagram has words before or after it" "" "")
+set(diagram "\n```mermaid\na->>b: x\n```\n")
+foreach(body "Words.\n${diagram}" "# Title\n${diagram}\n- Words.\n" "| a |\n${diagram}\nWords.\n" "Words.\n${diagram}${diagram}\nWords.\n")
+    put(docs/guide.md "${body}")
+    expect_success(-DCHECK=ON)
+endforeach()
+foreach(body "# Title\n${diagram}" "# Title\n${diagram}\n## Next\n\nWords.\n" "Words.\n\n| a |\n${diagram}\n| b |\n" "Words.\n\n# Title\n${diagram}${diagram}\nWords.\n")
+    put(docs/guide.md "${body}")
+    expect_problems(-DCHECK=ON ": no words before or after the diagram")
+endforeach()
 
 file(REMOVE_RECURSE "${SCRATCH}")
 get_property(failures GLOBAL PROPERTY failures)
