@@ -1,6 +1,9 @@
 # Sets up, builds and runs the pairs:      cmake -P demos/run.cmake
 # Only one of them:                        cmake -DONLY=01 -P demos/run.cmake
 # Record its expected_output.txt:          cmake -DONLY=01 -DRECORD=ON -P demos/run.cmake
+# See the calls of both programs:          cmake -DONLY=01 -DTRACE=ON -P demos/run.cmake
+# Record them and draw its diagram again:  cmake -DONLY=01 -DTRACE=ON -DRECORD=ON -P demos/run.cmake
+# (calls.mmd; -DMORE=ON keeps the diagram, and adds these runs to those that the file knows)
 #
 # Other options: -DBUILD_DIR=folder (default: build), -DCONFIG=Debug (default: Release), and what
 # CMakeLists.txt offers, such as -DIPC_WARNINGS_AS_ERRORS=ON.
@@ -32,13 +35,31 @@ function(run_demos)
     set(failed "")
     foreach(pair IN LISTS selected)
         say("Running ${pair}")
-        set(record "")
-        if(RECORD)
-            set(record --record "${root}/demos/${pair}/expected_output.txt")
+        set(runs 1)
+        set(options "")
+        set(arguments ${run_${pair}})
+        if(TRACE)
+            set(options --trace "${build}/trace/${pair}")
+        endif()
+        if(RECORD AND TRACE)
+            set(runs 12) # which calls are the same in all of them?
+            set(file "${root}/demos/${pair}/calls.mmd")
+            list(APPEND options --record-calls "${file}")
+            set(arguments ${calls_${pair}})
+            if(NOT MORE)
+                file(REMOVE "${file}")
+            endif()
+        elseif(RECORD)
+            set(options --record "${root}/demos/${pair}/expected_output.txt")
         endif()
         string(TIMESTAMP pair_start "%s%f")
-        execute_process(COMMAND ${emulator} "${run_pair}" ${record} ${pair} ${run_${pair}}
-            RESULT_VARIABLE result ENCODING UTF8)
+        set(result 0)
+        foreach(run RANGE 1 ${runs})
+            if(result EQUAL 0)
+                execute_process(COMMAND ${emulator} "${run_pair}" ${options} ${pair} ${arguments}
+                    RESULT_VARIABLE result ENCODING UTF8)
+            endif()
+        endforeach()
         seconds_since(${pair_start} seconds)
         if(result EQUAL 0)
             list(APPEND rows "${pair}|ok|${seconds}")

@@ -7,6 +7,7 @@
 // Run: processB [--name SUFFIX] [--out FILE] [--limit SECONDS]
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/file.hpp"
 #include "common/scope_exit.hpp"
@@ -35,7 +36,7 @@ constexpr ipc::time_limit default_limit{20'000};
 constexpr DWORD retry_pause_ms = 50; // Windows cannot notify a program of a new name
 
 ipc::unique_handle open_event(const std::wstring& name, DWORD access, DWORD limit_ms) {
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     for (;;) {
         ipc::unique_handle event(OpenEventW(access, FALSE, name.c_str()));
         if (event) {
@@ -44,7 +45,7 @@ ipc::unique_handle open_event(const std::wstring& name, DWORD access, DWORD limi
         if (GetLastError() != ERROR_FILE_NOT_FOUND) {
             ipc::throw_last_error("OpenEventW");
         }
-        if (limit_ms != INFINITE /* --limit 0 */ && GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error("no producer at " + ipc::to_utf8(name) + ": start processA");
         }
         if (WaitForSingleObject(ipc::ctrl_c_event(), retry_pause_ms) == WAIT_OBJECT_0) {

@@ -8,6 +8,7 @@
 
 #include "call_limit.hpp"
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
@@ -111,13 +112,13 @@ outcome call_when_free(const std::wstring& name, const std::string& request, DWO
                        DWORD limit_ms) {
     const bool limited = limit_ms != INFINITE; // --limit 0: wait as long as it takes
     const DWORD both_ms = limited ? limit_ms + instance_wait_ms : limit_ms;
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     for (;;) {
         outcome result = call(name, request, size, instance_wait_ms, both_ms);
         if (!no_free_instance(result.error)) {
             return result;
         }
-        if (limited && GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error("the server at " + ipc::to_utf8(name) +
                                      " is busy with other clients");
         }

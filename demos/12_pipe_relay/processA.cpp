@@ -7,6 +7,7 @@
 // Run: processA [-p] [-s] [-ei] [-ep] [-v] [-bg] [-a] [-l SECONDS] PIPE < input > output
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
@@ -256,14 +257,13 @@ DWORD open_server(relay& state) {
 
 // Returns false if the input has ended without a byte while -p waited.
 bool connect(relay& state) {
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(state.limit.ms);
     for (;;) {
         const DWORD error = open_server(state);
         if (error == ERROR_SUCCESS) {
             return true;
         }
-        // INFINITE: -l 0, no limit
-        if (state.limit.ms != INFINITE && GetTickCount64() - start_ms >= state.limit.ms) {
+        if (end.is_over()) {
             throw std::runtime_error(error == ERROR_PIPE_BUSY
                                          ? "the server is busy with other clients"
                                          : "there is no server within the limit");

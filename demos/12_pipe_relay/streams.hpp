@@ -3,6 +3,7 @@
 // What the relay connects with besides a pipe server: standard input and output, and in place of the
 // pipe a socket of GnuPG (-a). It is no part of the lesson.
 
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
@@ -219,8 +220,8 @@ inline void close_in_order(HANDLE server) {
     end_sending(server);
     std::array<char, 4096> unread{};
     ipc::overlapped_call call(server);
-    const ULONGLONG start_ms = GetTickCount64();
-    while (GetTickCount64() - start_ms < limit_ms) {
+    const ipc::deadline end(limit_ms);
+    while (!end.is_over()) {
         const BOOL done =
             ReadFile(server, unread.data(), static_cast<DWORD>(unread.size()), nullptr, call.get());
         const auto [error, bytes] = call.wait(done, limit_ms);

@@ -6,6 +6,7 @@
 // Run: processB [--sqos LEVEL] [--limit SECONDS] [--name SUFFIX] FILE [FILE ...]
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
@@ -51,7 +52,7 @@ constexpr sqos_flags levels[] = {
 // ANCHOR_END: levels
 
 ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms) {
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     for (;;) {
         ipc::unique_handle pipe(CreateFileW(name.c_str(), pipe_access, 0 /* not shared */, nullptr,
                                             OPEN_EXISTING, FILE_FLAG_OVERLAPPED | sqos, nullptr));
@@ -62,8 +63,7 @@ ipc::unique_handle connect(const std::wstring& name, DWORD sqos, DWORD limit_ms)
         if (error != ERROR_FILE_NOT_FOUND && error != ERROR_PIPE_BUSY) {
             ipc::throw_error("CreateFileW", error);
         }
-        // INFINITE, from --limit 0: wait as long as it takes.
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error(error == ERROR_PIPE_BUSY
                                          ? "the server is busy with other clients"
                                          : "there is no server: start processA first");

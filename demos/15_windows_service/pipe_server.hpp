@@ -1,5 +1,6 @@
 #pragma once
 
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/pipe.hpp"
@@ -55,10 +56,10 @@ public:
     // reply, but no longer than a few seconds. Calls report_progress every half second. Throws what
     // ended a thread.
     void finish(const std::function<void()>& report_progress) {
-        const ULONGLONG end_ms = GetTickCount64() + last_replies_ms;
+        const ipc::deadline end(last_replies_ms);
         while (WaitForSingleObject(ended_.get(), progress_interval_ms) == WAIT_TIMEOUT) {
             report_progress();
-            if (GetTickCount64() >= end_ms) {
+            if (end.is_over()) {
                 SetEvent(give_up_.get()); // a client does not read its reply
             }
         }

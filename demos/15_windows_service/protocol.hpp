@@ -1,5 +1,6 @@
 #pragma once
 
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/security.hpp"
 
@@ -62,9 +63,9 @@ inline SERVICE_STATUS_PROCESS query_status(const service_handle& service) {
 // the condition is true.
 inline bool poll_until(DWORD limit_ms, const std::function<bool()>& condition) {
     constexpr DWORD poll_ms = 50;
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     while (!condition()) {
-        if (GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             return false;
         }
         Sleep(poll_ms); // orders nothing: each look decides alone

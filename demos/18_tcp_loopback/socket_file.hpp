@@ -1,34 +1,54 @@
 #pragma once
 
-// The socket file, through which a client finds the server: it holds the port, a line break and the nonce.
-// Only the user can read it. TCP itself knows no users.
+// What only TCP needs. The server's address is a port of 127.0.0.1. A client finds it through the socket file, which
+// holds the port, a line break and the nonce. Only the user can read it. TCP itself knows no users.
 
 #include "common/error.hpp"
 #include "common/security.hpp"
 #include "common/text.hpp"
 #include "common/unique_handle.hpp"
-#include "protocol.hpp"
+#include "sockets.hpp"
 
 #include <windows.h>
 
 #include <bcrypt.h>
 
-#include <algorithm>
 #include <array>
 #include <charconv>
-#include <climits>
+#include <cstddef>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
 
+constexpr auto socket_file_name = L"ipc_demos.18.requests"; // in the folder for temporary files
+constexpr std::size_t nonce_bytes = 16;
+
 struct server_address {
-    unsigned short port = 0;
-    std::array<char, protocol::nonce_bytes> nonce{};
+    u_short port = 0;
+    std::string nonce;
 };
 
-inline std::array<char, protocol::nonce_bytes> create_nonce() {
-    std::array<char, protocol::nonce_bytes> nonce{};
+inline unique_socket create_tcp_socket() {
+    unique_socket created(WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
+                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT));
+    if (!created) {
+        throw_socket_error("WSASocketW");
+    }
+    return created;
+}
+
+inline sockaddr_in loopback_address(u_short port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);                   // in network byte order, as the address
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK); // 127.0.0.1: never from another computer
+    return address;
+}
+
+inline std::string create_nonce() {
+    std::string nonce(nonce_bytes, '\0');
     const NTSTATUS status =
         BCryptGenRandom(nullptr, reinterpret_cast<unsigned char*>(nonce.data()),
                         static_cast<ULONG>(nonce.size()), BCRYPT_USE_SYSTEM_PREFERRED_RNG);
@@ -40,15 +60,8 @@ inline std::array<char, protocol::nonce_bytes> create_nonce() {
 }
 
 inline std::wstring socket_file_path(const std::wstring& suffix) {
-    std::array<wchar_t, MAX_PATH + 1> folder{}; // for temporary files; it ends with a backslash
-    const DWORD length = GetTempPathW(static_cast<DWORD>(folder.size()), folder.data());
-    if (length == 0) {
-        ipc::throw_last_error("GetTempPathW");
-    }
-    if (length > MAX_PATH) {
-        throw std::runtime_error("the path of the folder for temporary files is too long");
-    }
-    return folder.data() + ipc::object_name(protocol::socket_file_name, suffix);
+    return (std::filesystem::temp_directory_path() / ipc::object_name(socket_file_name, suffix))
+        .wstring();
 }
 
 inline ipc::unique_handle create_new_file(const std::wstring& path) {
@@ -71,28 +84,22 @@ inline ipc::unique_handle create_socket_file(const std::wstring& path,
                                              const server_address& address) {
     constexpr int most_tries = 100;
     ipc::unique_handle file = create_new_file(path);
-    for (int tries = 1; !file; ++tries) {
-        DWORD error = GetLastError();
-        const char* call = "CreateFileW (socket file)";
-        if (error == ERROR_FILE_EXISTS && !DeleteFileW(path.c_str())) {
-            error = GetLastError();
-            call = "DeleteFileW (socket file)";
+    for (int tries = 1; !file && tries < most_tries; ++tries) {
+        const DWORD reason = GetLastError(); // ERROR_ACCESS_DENIED: it is being deleted
+        if (reason != ERROR_FILE_EXISTS && reason != ERROR_ACCESS_DENIED) {
+            break;
         }
-        if (error == ERROR_SHARING_VIOLATION) {
+        if (!DeleteFileW(path.c_str()) && GetLastError() == ERROR_SHARING_VIOLATION) {
             throw std::runtime_error("the name " + ipc::to_utf8(path) +
                                      " is taken by another server");
-        }
-        const bool may_change = error == ERROR_FILE_EXISTS ||    // it is deleted now
-                                error == ERROR_FILE_NOT_FOUND || // its server has just ended
-                                error == ERROR_ACCESS_DENIED;    // it is being deleted
-        if (!may_change || tries == most_tries) {
-            ipc::throw_error(call, error);
         }
         Sleep(10); // no object tells when the last client has closed a file that is being deleted
         file = create_new_file(path);
     }
-    std::string content = std::to_string(address.port) + "\n";
-    content.append(address.nonce.data(), address.nonce.size());
+    if (!file) {
+        ipc::throw_last_error("CreateFileW (socket file)");
+    }
+    const std::string content = std::to_string(address.port) + "\n" + address.nonce;
     DWORD written = 0;
     if (!WriteFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &written,
                    nullptr)) {
@@ -103,50 +110,42 @@ inline ipc::unique_handle create_socket_file(const std::wstring& path,
 
 inline server_address parse_socket_file(std::string_view content) {
     server_address address;
-    const std::size_t line_end = content.find('\n');
-    unsigned port = 0;
-    const auto [end, error] =
-        std::from_chars(content.data(), content.data() + content.size(), port);
-    if (line_end == std::string_view::npos || error != std::errc() || port == 0 ||
-        port > USHRT_MAX || end != content.data() + line_end ||
-        content.size() != line_end + 1 + address.nonce.size()) {
+    const char* const content_end = content.data() + content.size();
+    const auto [port_end, error] = std::from_chars(content.data(), content_end, address.port);
+    const std::string_view rest(port_end, static_cast<std::size_t>(content_end - port_end));
+    if (error != std::errc() || address.port == 0 || rest.size() != 1 + nonce_bytes ||
+        rest.front() != '\n') {
         throw std::runtime_error("the socket file does not hold a port, a line break and a nonce");
     }
-    address.port = static_cast<unsigned short>(port);
-    std::ranges::copy(content.substr(line_end + 1), address.nonce.begin());
+    address.nonce = rest.substr(1);
     return address;
 }
 
 // Waits until a server has written its socket file. end_ms is a time of GetTickCount64.
 inline server_address find_server(const std::wstring& path, ULONGLONG end_ms) {
-    constexpr DWORD look_again_ms = 10;
     for (;;) {
         // FILE_SHARE_WRITE and FILE_SHARE_DELETE allow what the server's handle can do. Without
         // them, and so in most libraries, the call fails with ERROR_SHARING_VIOLATION (32).
         const ipc::unique_handle file(CreateFileW(
             path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
             nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr));
-        const DWORD error = file ? ERROR_SUCCESS : GetLastError();
-        const bool too_late = GetTickCount64() >= end_ms;
+        const DWORD error = file ? ERROR_FILE_NOT_FOUND /* it may be empty */ : GetLastError();
         std::array<char, 64> content{}; // more than a correct file has
         DWORD size = 0;
         if (file && !ReadFile(file.get(), content.data(), static_cast<DWORD>(content.size()), &size,
                               nullptr)) {
             ipc::throw_last_error("ReadFile (socket file)");
         }
-        if (size != 0 || (file && too_late)) { // 0: the server is about to write it
+        if (size != 0) { // 0: the server is about to write it
             return parse_socket_file({content.data(), size});
         }
-        if (error == ERROR_FILE_NOT_FOUND && too_late) {
+        if (GetTickCount64() >= end_ms && error == ERROR_FILE_NOT_FOUND) {
             throw std::runtime_error("no server has made the socket file " + ipc::to_utf8(path) +
                                      ": start processA first");
         }
-        const bool may_change = file || error == ERROR_FILE_NOT_FOUND ||
-                                error == ERROR_ACCESS_DENIED ||   // it is being deleted
-                                error == ERROR_SHARING_VIOLATION; // a virus scanner looks at it
-        if (!may_change || too_late) {
+        if (GetTickCount64() >= end_ms) { // it is being deleted, or a virus scanner looks at it
             ipc::throw_error("CreateFileW (socket file)", error);
         }
-        Sleep(look_again_ms); // no object tells when a server has written it
+        Sleep(10); // no object tells when a server has written it
     }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-// What A and B both need of Winsock.
+// What servers and clients need of Winsock, whatever the kind of their sockets. Pairs 18 and 19 have
+// the same file.
 
 #include "common/error.hpp"
 
@@ -19,8 +20,8 @@ class winsock {
 public:
     winsock() {
         WSADATA data{};
-        if (const int error =
-                WSAStartup(MAKEWORD(2, 2), &data)) { // WSAGetLastError does not know it
+        // The call returns its error. WSAGetLastError does not have it.
+        if (const int error = WSAStartup(MAKEWORD(2, 2), &data)) {
             ipc::throw_error("WSAStartup", static_cast<DWORD>(error));
         }
     }
@@ -54,31 +55,13 @@ private:
     SOCKET socket_;
 };
 
-inline unique_socket create_tcp_socket() {
-    unique_socket created(WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
-                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT));
-    if (!created) {
-        throw_socket_error("WSASocketW");
-    }
-    return created;
-}
-
 // Returns false if it has failed, and the error is in WSAGetLastError.
-template <typename Value>
-bool set_option(SOCKET handle, int level, int option, const Value& value) {
-    return setsockopt(handle, level, option, reinterpret_cast<const char*>(&value), sizeof value) ==
+inline bool set_option(SOCKET socket, int level, int name, const auto& value) {
+    return setsockopt(socket, level, name, reinterpret_cast<const char*>(&value), sizeof value) ==
            0;
 }
 
-inline sockaddr_in loopback_address(u_short port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);                   // in network byte order, as the address
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK); // 127.0.0.1: never from another computer
-    return address;
-}
-
-// Returns nothing if the error is no reset by the other end.
+// Returns an empty text if the error is not a reset by the other end.
 inline std::string_view reset_name(DWORD error) {
     return error == WSAECONNRESET     ? "WSAECONNRESET, 10054"
            : error == WSAECONNABORTED ? "WSAECONNABORTED, 10053"

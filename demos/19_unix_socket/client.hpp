@@ -1,19 +1,60 @@
 #pragma once
 
-// The client behind the connected socket: requests, replies and limits. It is pair 18's, and pair 18 explains it.
+// The client behind a connected socket: requests, replies and limits. Pairs 18 and 19 have the same file. What is
+// different is in processB.cpp: how the client finds the server and connects.
 
 #include "common/arguments.hpp"
 #include "common/error.hpp"
+#include "common/file.hpp"
+#include "common/text.hpp"
 #include "protocol.hpp"
 #include "sockets.hpp"
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
+
+struct client_options {
+    std::vector<std::string> requests;
+    ipc::time_limit limit{10'000}; // --limit: for each step
+    std::wstring suffix;           // --name
+};
+
+inline client_options parse_client_options(int argc, wchar_t** argv, std::string_view usage) {
+    client_options options;
+    std::wstring in;
+    std::vector<std::wstring> words; // on the command line
+    ipc::parse_arguments(
+        argc, argv, usage,
+        {{L"--in", &in}, {L"--limit", &options.limit}, {L"--name", &options.suffix}}, &words);
+    if (!in.empty() && !words.empty()) {
+        throw ipc::usage_error("--in or REQUEST, not both; usage: processB --in FILE");
+    }
+    if (in.empty() && words.empty()) {
+        words = {L"hello", L"ASCII letters only: Gr\u00FC\u00DFe", L"goodbye"};
+    }
+    std::ranges::transform(words, std::back_inserter(options.requests), ipc::to_utf8);
+    if (!in.empty()) {
+        std::ifstream file(std::filesystem::path(in), std::ios::binary);
+        for (std::string line; std::getline(file, line);) {
+            options.requests.push_back(line);
+        }
+        if (!file.eof()) {
+            throw std::runtime_error((file.bad() ? "cannot read " : "cannot open ") +
+                                     ipc::to_utf8(in));
+        }
+    }
+    return options;
+}
 
 // When a limit is over: a time of GetTickCount64. One end serves all calls of a step, so that a server that
 // sends a byte now and then does not make the limit start again.
@@ -27,8 +68,8 @@ inline int rest_ms(ULONGLONG end_ms) {
     return end_ms == ULLONG_MAX ? -1 : static_cast<int>(end_ms > now_ms ? end_ms - now_ms : 0);
 }
 
-[[noreturn]] inline void throw_failure(const char* call, int code) {
-    const auto error = static_cast<DWORD>(code);
+[[noreturn]] inline void throw_failure(const char* call) {
+    const auto error = static_cast<DWORD>(WSAGetLastError());
     if (const std::string name(reset_name(error)); !name.empty()) {
         throw std::runtime_error("the server reset the connection (" + name + ")");
     }
@@ -43,8 +84,12 @@ inline void never_block(const unique_socket& server) {
     }
 }
 
-// Returns when it is worth calling send or recv again.
-inline void wait_until_ready(const unique_socket& server, SHORT events, ULONGLONG end_ms) {
+// Call it when send or recv has failed. Returns when it is worth calling it again.
+inline void wait_until_ready(const unique_socket& server, const char* call, SHORT events,
+                             ULONGLONG end_ms) {
+    if (WSAGetLastError() != WSAEWOULDBLOCK) {
+        throw_failure(call);
+    }
     WSAPOLLFD poll{server.get(), events, 0};
     const int ready = WSAPoll(&poll, 1, rest_ms(end_ms));
     if (ready == SOCKET_ERROR) {
@@ -58,14 +103,11 @@ inline void wait_until_ready(const unique_socket& server, SHORT events, ULONGLON
 inline void send_all(const unique_socket& server, std::string_view bytes, ULONGLONG end_ms) {
     while (!bytes.empty()) {
         const int sent = send(server.get(), bytes.data(), static_cast<int>(bytes.size()), 0);
-        if (sent != SOCKET_ERROR) {
+        if (sent == SOCKET_ERROR) {
+            wait_until_ready(server, "send", POLLWRNORM, end_ms);
+        } else {
             bytes.remove_prefix(static_cast<std::size_t>(sent)); // it may be a part
-            continue;
         }
-        if (WSAGetLastError() != WSAEWOULDBLOCK) {
-            throw_failure("send", WSAGetLastError());
-        }
-        wait_until_ready(server, POLLWRNORM, end_ms);
     }
 }
 
@@ -76,10 +118,7 @@ inline int receive_some(const unique_socket& server, std::span<char> space, ULON
         if (received != SOCKET_ERROR) {
             return received;
         }
-        if (WSAGetLastError() != WSAEWOULDBLOCK) {
-            throw_failure("recv", WSAGetLastError());
-        }
-        wait_until_ready(server, POLLRDNORM, end_ms);
+        wait_until_ready(server, "recv", POLLRDNORM, end_ms);
     }
 }
 
@@ -103,15 +142,27 @@ inline std::string_view ask(const unique_socket& server, std::string_view reques
     return {reader.message().data(), reader.message().size()};
 }
 
-// The server answers what it has received, sees the end, and closes its half, too. Over TCP, a socket that is closed
-// while bytes for it are on their way resets the connection; what AF_UNIX does is not documented.
+// The server answers what it has received, sees the end, and closes its half, too. If the client closed a TCP
+// socket while bytes for it are on their way, the connection would be reset. For AF_UNIX, no page says what happens.
 inline void leave(const unique_socket& server, const protocol::message_reader& reader,
                   ULONGLONG end_ms) {
     if (shutdown(server.get(), SD_SEND) != 0) {
-        throw_failure("shutdown", WSAGetLastError());
+        throw_failure("shutdown");
     }
     std::array<char, 1> nothing{};
     if (!reader.is_empty() || receive_some(server, nothing, end_ms) != 0) {
         throw std::runtime_error("the server sent more than it was asked for");
     }
+}
+
+// Sends each request, prints its reply, and leaves.
+inline void send_requests(const unique_socket& server, const client_options& options) {
+    protocol::message_reader reader;
+    ipc::byte_sink screen(L"", "B: ");
+    for (const std::string& request : options.requests) {
+        screen.write(ask(server, request, reader, end_of(options.limit)));
+        screen.write("\n");
+        reader.remove_message();
+    }
+    leave(server, reader, end_of(options.limit));
 }

@@ -1,8 +1,8 @@
 // Demo 19, process A: a server on an AF_UNIX socket, for programs of the same user.
 //
 // A socket's address is a file here: A removes the one that a crash left behind, binds a new one in its user's folder
-// for local data, and removes it at the end. The rest is pair 18's server, in connections.hpp: a few threads
-// serve all clients at a completion port. Each B is a client, whose requests come back in upper case.
+// for local data, and removes it at the end. connections.hpp serves all clients at a completion port; pair 18 has the
+// same file. Each B is a client: it sends requests and gets them back in upper case.
 //
 // Run: processA [--clients N] [--limit SECONDS] [--name SUFFIX], and any number of processB
 
@@ -15,7 +15,9 @@
 #include "common/unique_handle.hpp"
 #include "connections.hpp"
 #include "sockets.hpp"
+#include "unix_socket.hpp"
 
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 
@@ -30,27 +32,6 @@ constexpr auto usage =
 // When Windows unlocks the file of a crashed process depends on the "available system resources" (LockFileEx).
 constexpr DWORD crash_ms = 1'000;
 constexpr DWORD lock_again_ms = 50;
-
-ipc::server_options parse_options(int argc, wchar_t** argv) {
-    ipc::server_options options;
-    ipc::parse_arguments(argc, argv, usage,
-                         {{L"--clients", &options.clients},
-                          {L"--limit", &options.idle_limit},
-                          {L"--name", &options.suffix}});
-    return options;
-}
-
-// The socket's file, like each new file, gets its rights from its folder, and this folder from LOCALAPPDATA: all
-// rights for the user, the administrators and the system. Who may write to the file may connect.
-void create_folder(const std::wstring& path) {
-    const std::wstring folder = path.substr(0, path.find_last_of(L'\\'));
-    if (!CreateDirectoryW(folder.c_str(), nullptr)) {
-        const DWORD error = GetLastError();
-        if (error != ERROR_ALREADY_EXISTS) { // an earlier run has created it
-            ipc::throw_error("CreateDirectoryW", error);
-        }
-    }
-}
 
 // Takes the path for one server. The lock ends with the handle, so with the process, however it ends. A file that
 // is not shared would do the same, but then a virus scanner that opens it looks like a server.
@@ -125,7 +106,10 @@ unique_socket listen_at(const sockaddr_un& address) {
 int wmain(int argc, wchar_t* argv[]) try {
     const winsock library;
     server_state server;
-    server.options = parse_options(argc, argv);
+    ipc::parse_arguments(argc, argv, usage,
+                         {{L"--clients", &server.options.clients},
+                          {L"--limit", &server.options.idle_limit},
+                          {L"--name", &server.options.suffix}});
     if (!has_unix_sockets()) {
         ipc::print_error_line("A: {}", no_unix_sockets);
         return exit_left_out;
@@ -133,10 +117,13 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::ctrl_c_event(); // from here on Ctrl+C ends the server cleanly
     const std::wstring path = socket_path(server.options.suffix);
     const sockaddr_un address = make_address(path);
-    create_folder(path);
+    // The socket's file, like each new file, gets its rights from its folder, and the folder from LOCALAPPDATA: all
+    // rights for the user, the administrators and the system. Who may write to the file may connect.
+    std::filesystem::create_directory(std::filesystem::path(path).parent_path());
     const ipc::unique_handle lock = lock_path(path); // from here on no other server uses the path
     remove_stale_socket(path);                       // or bind would fail with WSAEADDRINUSE
-    server.listener = listen_at(address);            // creates the file
+    server.create_socket = create_unix_socket;
+    server.listener = listen_at(address);                                  // creates the file
     const ipc::scope_exit remove_file([&] { DeleteFileW(path.c_str()); }); // before the unlock
     {
         const ipc::scope_exit end([&] { stop(server); }); // closes the socket before the delete

@@ -1,24 +1,18 @@
 // Demo 19, process B: a client on an AF_UNIX socket that sends requests and prints the replies.
 //
-// B connects to the file of process A and sends its requests: its arguments, or the lines of a file. What follows
-// the connect is pair 18's client, in client.hpp.
+// B connects to the file of process A. Then client.hpp sends the requests: the arguments of B, or the lines of a
+// file. Pair 18 has the same file.
 //
 // Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX] [REQUEST...]
 
 #include "client.hpp"
-#include "common/arguments.hpp"
 #include "common/error.hpp"
-#include "common/file.hpp"
 #include "common/text.hpp"
-#include "protocol.hpp"
 #include "sockets.hpp"
+#include "unix_socket.hpp"
 
-#include <filesystem>
-#include <fstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
-#include <vector>
 
 namespace {
 
@@ -28,7 +22,6 @@ constexpr auto usage =
     "  --limit SECONDS  how long each wait for the server may last (default: 10; 0: no limit)\n"
     "  --name SUFFIX    the same as A's\n"
     "Exit codes: 0 done, 1 a failure, 2 wrong usage, 3 this system has no AF_UNIX sockets";
-constexpr ipc::time_limit default_limit{10'000};
 constexpr DWORD look_again_ms = 10; // for a server
 
 unique_socket connect_to_server(const std::wstring& path, ULONGLONG end_ms) {
@@ -60,48 +53,15 @@ unique_socket connect_to_server(const std::wstring& path, ULONGLONG end_ms) {
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
-    std::wstring in;
-    std::wstring suffix;
-    ipc::time_limit limit = default_limit;
-    std::vector<std::wstring> requests;
-    ipc::parse_arguments(argc, argv, usage,
-                         {{L"--in", &in}, {L"--limit", &limit}, {L"--name", &suffix}}, &requests);
-    if (!in.empty() && !requests.empty()) {
-        throw ipc::usage_error("--in or REQUEST, not both; usage: processB --in FILE");
-    }
-    if (in.empty() && requests.empty()) {
-        requests = {L"hello", L"ASCII letters only: Gr\u00FC\u00DFe", L"goodbye"};
-    }
-    std::ifstream file;
-    if (!in.empty()) {
-        file.open(std::filesystem::path(in), std::ios::binary);
-        if (!file) {
-            throw std::runtime_error("cannot open " + ipc::to_utf8(in));
-        }
-    }
+    const client_options options = parse_client_options(argc, argv, usage);
     const winsock library;
     if (!has_unix_sockets()) {
         ipc::print_error_line("B: {}", no_unix_sockets);
         return exit_left_out;
     }
-    const unique_socket server = connect_to_server(socket_path(suffix), end_of(limit));
-    protocol::message_reader reader;
-    ipc::byte_sink screen(L"", "B: ");
-    const auto show_reply = [&](std::string_view request) {
-        screen.write(ask(server, request, reader, end_of(limit)));
-        screen.write("\n");
-        reader.remove_message();
-    };
-    for (const std::wstring& request : requests) {
-        show_reply(ipc::to_utf8(request));
-    }
-    for (std::string line; std::getline(file, line);) {
-        show_reply(line);
-    }
-    if (file.bad()) {
-        throw std::runtime_error("cannot read " + ipc::to_utf8(in));
-    }
-    leave(server, reader, end_of(limit));
+    const std::wstring path = socket_path(options.suffix);
+    const unique_socket server = connect_to_server(path, end_of(options.limit));
+    send_requests(server, options);
     return 0;
 } catch (...) {
     return ipc::report_exception("B");

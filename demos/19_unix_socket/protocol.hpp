@@ -1,9 +1,14 @@
 #pragma once
 
-#include <windows.h>
+// What the server and its clients agree on. Pairs 18 and 19 have the same file.
+//
+// A connection carries bytes and knows no messages. So each message begins with its length, a number of
+// 4 bytes in network byte order (the highest byte first). Then come 0 to max_message_bytes bytes of any
+// value. Each message of a client is a request, and its reply has the same length. (With TCP, the
+// first message of a client is a nonce, which has no reply.) The server disconnects a client that sends
+// a longer message.
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,14 +17,8 @@
 #include <utility>
 #include <vector>
 
-// What the server and its clients agree on. A connection carries bytes and knows no messages. So each
-// message begins with its length, a number of 4 bytes in network byte order (the highest byte first).
-// Then come 0 to max_message_bytes bytes of any value. Each message of a client is a request, and its
-// reply has the same length. A client that sends a longer message is disconnected.
 namespace protocol {
 
-constexpr auto folder_name = L"ipc_demos.19"; // in the user's folder for local data
-constexpr auto socket_name = L"requests";
 constexpr std::uint32_t max_message_bytes = 1024 * 1024;
 constexpr std::size_t length_bytes = 4;
 
@@ -73,18 +72,14 @@ public:
 
     // Call these only when the message is complete.
     std::span<char> message() { return with_length().subspan(length_bytes); }
-    std::span<char> with_length() {
-        return std::span(memory_).subspan(begin_, length_bytes + length());
-    }
+    std::span<char> with_length() { return {memory_.data() + begin_, length_bytes + length()}; }
     void remove_message() { begin_ += length_bytes + length(); }
 
 private:
     static constexpr std::size_t first_bytes = 4 * 1024;
     static constexpr std::size_t kept_bytes = 64 * 1024;
 
-    std::span<const char> unread() const {
-        return std::span(memory_).subspan(begin_, end_ - begin_);
-    }
+    std::span<const char> unread() const { return {memory_.data() + begin_, end_ - begin_}; }
     std::uint32_t length() const {
         std::uint32_t value = 0;
         for (const char byte : unread().first(length_bytes)) {

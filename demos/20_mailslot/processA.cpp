@@ -8,6 +8,7 @@
 // Run: processA [--count N] [--limit SECONDS] [--name SUFFIX], and processB as often as you like
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/security.hpp"
@@ -94,15 +95,14 @@ void report_unread(HANDLE slot) {
 
 // Shows this number of messages (0: until Ctrl+C).
 void read_messages(HANDLE slot, message_log& log, std::uint64_t count, DWORD limit_ms) {
-    ULONGLONG last_ms = GetTickCount64();
+    ipc::deadline next(limit_ms);
     std::uint64_t shown = 0;
     while (!ipc::ctrl_c_pressed() && (count == 0 || shown < count)) {
         const auto message = read_message(slot, ipc::ctrl_c_event());
         if (message && log.show(*message)) {
             ++shown;
-            last_ms = GetTickCount64(); // a dropped message gives nobody more time
-        } else if (limit_ms != INFINITE // --limit 0
-                   && GetTickCount64() - last_ms >= limit_ms) {
+            next = ipc::deadline(limit_ms); // a dropped message gives nobody more time
+        } else if (next.is_over()) {
             report_unread(slot); // it can have come since the read ended
             throw std::runtime_error("no message came in time: start processB");
         }
@@ -115,8 +115,8 @@ void read_rest(HANDLE slot, message_log& log) {
     if (!SetMailslotInfo(slot, 0)) { // from here on, a read does not wait
         ipc::throw_last_error("SetMailslotInfo");
     }
-    const ULONGLONG start_ms = GetTickCount64();
-    while (GetTickCount64() - start_ms < rest_limit_ms) {
+    const ipc::deadline end(rest_limit_ms);
+    while (!end.is_over()) {
         const auto message = read_message(slot, nullptr);
         if (!message) {
             return;

@@ -7,6 +7,7 @@
 // Run: processB [--to COMPUTER] [--twice] [--limit SECONDS] [--name SUFFIX] [TEXT...]
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/overlapped.hpp"
 #include "common/security.hpp"
@@ -39,7 +40,7 @@ constexpr ipc::time_limit default_limit{20'000};
 constexpr DWORD poll_ms = 20;
 
 ipc::unique_handle open_mailslot(const std::wstring& name, DWORD limit_ms) {
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     for (;;) {
         // ANCHOR: open
         ipc::unique_handle slot(
@@ -58,7 +59,7 @@ ipc::unique_handle open_mailslot(const std::wstring& name, DWORD limit_ms) {
             ipc::throw_error("CreateFileW", error);
         }
         // ANCHOR_END: open
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error("nobody reads the mailslot: start processA first");
         }
         Sleep(poll_ms); // no documented call waits for a mailslot

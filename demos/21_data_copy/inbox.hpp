@@ -2,11 +2,11 @@
 
 // The texts that process A has taken, and how long it waits for more.
 
+#include "common/deadline.hpp"
 #include "common/stop.hpp"
 
 #include <windows.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -23,7 +23,7 @@ struct inbox {
 
     std::uint64_t most_texts = 1; // 0: any number
     DWORD limit_ms = 0;
-    std::uint64_t last_ms = 0; // when A took or showed the last text
+    ipc::deadline end{INFINITE}; // for the next text; anew when A takes or shows one
     bool timed_out = false;
     std::uint64_t taken = 0;
     std::uint64_t refused = 0;
@@ -31,18 +31,11 @@ struct inbox {
 
     bool is_full() const { return waiting.size() >= max_waiting; }
     bool has_all() const { return most_texts != 0 && taken >= most_texts; }
-    DWORD remaining_ms() const {
-        if (limit_ms == INFINITE) { // --limit 0: Ctrl+C ends the wait
-            return limit_ms;
-        }
-        const std::uint64_t passed_ms = GetTickCount64() - last_ms;
-        return static_cast<DWORD>(limit_ms - std::min<std::uint64_t>(passed_ms, limit_ms));
-    }
     bool is_over() {
         if (has_all() || ipc::ctrl_c_pressed()) {
             return true;
         }
-        timed_out = timed_out || remaining_ms() == 0;
+        timed_out = timed_out || end.is_over();
         return timed_out;
     }
 };

@@ -82,7 +82,7 @@ LRESULT receive_text(HWND sender, const COPYDATASTRUCT* data, inbox& box) {
     box.waiting.push_back({program_of(sender), std::string(message.substr(0, message.size() - 1))});
     // ANCHOR_END: receive_text
     ++box.taken;
-    box.last_ms = GetTickCount64();
+    box.end = ipc::deadline(box.limit_ms);
     return protocol::taken;
 }
 
@@ -157,7 +157,7 @@ void show_texts(inbox& box, ipc::byte_sink& sink) {
                         next.sender);
         sink.write(next.bytes);
         sink.finish();
-        box.last_ms = GetTickCount64();
+        box.end = ipc::deadline(box.limit_ms);
     }
     box.waiting.clear();
 }
@@ -168,7 +168,7 @@ void receive_texts(inbox& box, ipc::byte_sink& sink) {
     MSG message{};
     while (message.message != WM_QUIT && !box.is_over()) {
         const DWORD wait =
-            MsgWaitForMultipleObjectsEx(1, &stop, box.remaining_ms(),
+            MsgWaitForMultipleObjectsEx(1, &stop, box.end.left_ms(),
                                         QS_ALLINPUT,          // sent and posted messages
                                         MWMO_INPUTAVAILABLE); // also one that came before this call
         if (wait == WAIT_FAILED) {
@@ -221,7 +221,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     }
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets an event
     ipc::print_line("A: waiting for texts");
-    box.last_ms = GetTickCount64();
+    box.end = ipc::deadline(box.limit_ms);
     receive_texts(box, sink);
     ipc::print_line("A: texts taken: {}, messages refused: {}", box.taken, box.refused);
     return 0;

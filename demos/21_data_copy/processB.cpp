@@ -6,6 +6,7 @@
 // Run: processB [--in FILE] [--limit SECONDS] [--name SUFFIX] [TEXT...]
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/file.hpp"
 #include "common/scope_exit.hpp"
@@ -36,14 +37,13 @@ constexpr DWORD retry_ms = 20;
 constexpr DWORD busy_retry_ms = 100;
 
 HWND wait_for_receiver(const std::wstring& name, DWORD limit_ms) {
-    const std::uint64_t start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     for (;;) {
         const HWND receiver = protocol::find_receiver(name);
         if (receiver != nullptr) {
             return receiver;
         }
-        // INFINITE: --limit 0
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error("there is no receiver: start processA");
         }
         Sleep(retry_ms); // Windows cannot tell B that a window of this name is created
@@ -104,10 +104,9 @@ LRESULT send_text(HWND receiver, HWND sender, std::string& text, DWORD limit_ms)
 
 // A busy receiver has not taken the text, so a second try cannot double it. After a time-out it could.
 void deliver_text(HWND receiver, HWND sender, std::string& text, DWORD limit_ms) {
-    const std::uint64_t start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     while (send_text(receiver, sender, text, limit_ms) == protocol::busy) {
-        // INFINITE: --limit 0
-        if (limit_ms != INFINITE && GetTickCount64() - start_ms >= limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error("the receiver is busy, and has not taken the text");
         }
         Sleep(busy_retry_ms); // a pause, or A gets no time to show texts

@@ -3,6 +3,7 @@
 // The steps of the technique that both programs need: a window, a wait that serves it, the open
 // clipboard, and one format into it and out of it. At the end: what was there before.
 
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/stop.hpp"
 
@@ -23,23 +24,6 @@ namespace clipboard {
 // A program needs the clipboard for some milliseconds. One that keeps it longer than this hangs, and
 // so does an owner that does not answer.
 constexpr DWORD open_limit_ms = 2'000;
-
-// The end of a time limit that several waits share.
-class deadline {
-public:
-    explicit deadline(DWORD limit_ms) : limit_ms_(limit_ms) {}
-    DWORD left_ms() const {
-        const ULONGLONG gone_ms = GetTickCount64() - start_ms_;
-        if (limit_ms_ == INFINITE) { // --limit 0: Ctrl+C ends the waits
-            return limit_ms_;
-        }
-        return gone_ms < limit_ms_ ? static_cast<DWORD>(limit_ms_ - gone_ms) : 0;
-    }
-
-private:
-    DWORD limit_ms_;
-    ULONGLONG start_ms_ = GetTickCount64();
-};
 
 // What the window procedures of this program work with. Not a pointer in GWLP_USERDATA: other programs
 // of the user can change that (pair 21).
@@ -113,9 +97,9 @@ inline DWORD wait(std::vector<HANDLE> objects, DWORD limit_ms) {
 
 // Waits for a state that no object and no message tells of. Throws at the end of the limit.
 template <typename Check>
-void wait_until(Check is_reached, const deadline& end, const char* failure) {
+void wait_until(Check is_reached, const ipc::deadline& end, const char* failure) {
     while (!is_reached()) {
-        if (end.left_ms() == 0) {
+        if (end.is_over()) {
             throw std::runtime_error(failure);
         }
         wait({}, std::min<DWORD>(end.left_ms(), 10));
@@ -129,10 +113,10 @@ class session {
 public:
     explicit session(HWND window) {
         // ANCHOR: open
-        const deadline end(open_limit_ms);
+        const ipc::deadline end(open_limit_ms);
         while (!OpenClipboard(window)) {
             const DWORD error = GetLastError(); // ERROR_ACCESS_DENIED: another program has it open
-            if (end.left_ms() == 0) {
+            if (end.is_over()) {
                 ipc::throw_error("OpenClipboard", error);
             }
             serve_window({}, 10); // not Sleep: the other program may wait for our window
@@ -239,11 +223,11 @@ inline bool is_memory(UINT format) {
 // memory or is over 256 MiB, and what its owner has promised and does not render within the limit.
 inline content copy_content() {
     constexpr std::size_t max_bytes = 256 * 1024 * 1024;
-    const deadline end(open_limit_ms);
+    const ipc::deadline end(open_limit_ms);
     content copies;
     UINT format = 0;
     while ((format = EnumClipboardFormats(format)) != 0) {
-        const bool wanted = is_memory(format) && end.left_ms() != 0;
+        const bool wanted = is_memory(format) && !end.is_over();
         copies.emplace_back(format, wanted ? get(format, max_bytes) : std::vector<std::byte>());
     }
     return copies;

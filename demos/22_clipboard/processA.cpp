@@ -9,6 +9,7 @@
 
 #include "clipboard.hpp"
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
@@ -86,7 +87,7 @@ std::optional<HWND> take_order(HWND window, const std::wstring& suffix) {
 } // closes the clipboard
 
 HWND wait_for_order(HWND window, bool& changed, const std::wstring& suffix,
-                    const clipboard::deadline& end) {
+                    const ipc::deadline& end) {
     // ANCHOR: wait_for_order
     std::optional<DWORD> seen; // nothing yet: the first look is at what is there already
     for (;;) {
@@ -110,7 +111,7 @@ HWND wait_for_order(HWND window, bool& changed, const std::wstring& suffix,
 // B renders the receipt when it closes its window. No message says so if another program has asked
 // for the receipt before.
 void wait_for_receipt(HWND window, HWND owner, const std::wstring& suffix,
-                      const clipboard::deadline& end) {
+                      const ipc::deadline& end) {
     clipboard::wait_until([&] { return owner == nullptr || GetClipboardOwner() != owner; }, end,
                           "B has not closed its window in time");
     const clipboard::session open(window);
@@ -142,7 +143,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     const ipc::scope_exit remove([&] { RemoveClipboardFormatListener(window.get()); });
 
     ipc::print_line("A: listens to the clipboard");
-    const clipboard::deadline end(limit.ms);
+    const ipc::deadline end(limit.ms);
     const HWND owner = wait_for_order(window.get(), changed, suffix, end);
     wait_for_receipt(window.get(), owner, suffix, end);
     return 0;

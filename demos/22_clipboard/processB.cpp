@@ -9,6 +9,7 @@
 
 #include "clipboard.hpp"
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/process.hpp"
 #include "common/scope_exit.hpp"
@@ -95,7 +96,7 @@ LRESULT CALLBACK owner_procedure(HWND window, UINT message, WPARAM wparam, LPARA
 // ANCHOR_END: owner_procedure
 
 // Waits for the window of A, which may be started later, and opens its process.
-ipc::unique_handle find_listener(const std::wstring& title, const clipboard::deadline& end) {
+ipc::unique_handle find_listener(const std::wstring& title, const ipc::deadline& end) {
     HWND window = nullptr;
     const auto is_there = [&] {
         window = FindWindowExW(HWND_MESSAGE, nullptr, protocol::listener_class, title.c_str());
@@ -114,7 +115,7 @@ ipc::unique_handle find_listener(const std::wstring& title, const clipboard::dea
 
 // Two programs that replace the clipboard's content at the same time disturb each other. All Bs
 // agree on this mutex; other programs do not know it.
-ipc::unique_handle take_turn(const clipboard::deadline& end) {
+ipc::unique_handle take_turn(const ipc::deadline& end) {
     ipc::user_only_security security;
     ipc::unique_handle turn(CreateMutexW(security.get(), FALSE, protocol::turn_name));
     if (!turn) {
@@ -160,7 +161,7 @@ void put_order(HWND window, owner_state& state, const std::wstring& suffix,
 }
 
 void wait_for_end(HANDLE listener, const owner_state& state, clipboard::unique_window& window,
-                  const clipboard::deadline& end) {
+                  const ipc::deadline& end) {
     for (;;) {
         const DWORD result = clipboard::wait({listener}, end.left_ms());
         if (result == WAIT_TIMEOUT) {
@@ -208,7 +209,7 @@ void give_back(const clipboard::content& former, owner_state& state, const std::
 }
 
 // Returns the exit code.
-int use_clipboard(HANDLE listener, const std::wstring& suffix, const clipboard::deadline& end) {
+int use_clipboard(HANDLE listener, const std::wstring& suffix, const ipc::deadline& end) {
     owner_state state;
     clipboard::content former;
     auto window = clipboard::create_window(protocol::owner_class, L"", owner_procedure, &state);
@@ -238,7 +239,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
     ipc::ctrl_c_event(); // from here on, Ctrl+C sets this event, which ends the waits
-    const clipboard::deadline end(limit.ms);
+    const ipc::deadline end(limit.ms);
     const auto listener = find_listener(ipc::object_name(protocol::listener_class, suffix), end);
     const auto turn = take_turn(end);
     const ipc::scope_exit end_turn([&] { ReleaseMutex(turn.get()); });

@@ -3,8 +3,10 @@
 // What both programs need around the DDEML calls: error texts, string handles, the text of a data handle, a
 // limit for calls that have none, and the message loop.
 
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
+#include "common/unique_handle.hpp"
 #include "protocol.hpp"
 
 #include <windows.h>
@@ -12,15 +14,11 @@
 #include <ddeml.h>
 
 #include <charconv>
-#include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdio>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -91,37 +89,45 @@ inline std::optional<int> read_temperature(HDDEDATA data) {
 
 constexpr DWORD exit_limit_ms = 5'000; // for the end of all conversations
 
-// Ends this program with the line unless the returned object is destroyed before. DdeConnect and DdeUninitialize
+// Ends this program with the line if it still lives at the end of the limit. DdeConnect and DdeUninitialize
 // wait for windows of other programs, and nothing cancels them. So another thread watches the time.
-inline std::jthread end_program_after(DWORD limit_ms, const char* line) {
-    return std::jthread([=](const std::stop_token& stop) {
-        std::mutex mutex;
-        std::condition_variable_any never;
-        // cppcheck-suppress localMutex // only the condition variable needs it
-        std::unique_lock lock(mutex);
-        never.wait_for(lock, stop, std::chrono::milliseconds(limit_ms), [] { return false; });
-        if (!stop.stop_requested()) {
-            ipc::print_error_line("{}", line);
-            TerminateProcess(GetCurrentProcess(), 1);
+class end_program_after {
+public:
+    end_program_after(DWORD limit_ms, const char* line) {
+        if (!done_) {
+            ipc::throw_last_error("CreateEventW");
         }
-    });
-}
+        watcher_ = std::jthread([done = done_.get(), limit_ms, line] {
+            if (WaitForSingleObject(done, limit_ms) == WAIT_TIMEOUT) {
+                try {
+                    ipc::print_error_line("{}", line);
+                } catch (...) { // nobody reads it; the program ends all the same
+                }
+                TerminateProcess(GetCurrentProcess(), 1);
+            }
+        });
+    }
+    ~end_program_after() { SetEvent(done_.get()); } // then waits for the thread's end
+    end_program_after(const end_program_after&) = delete;
+    end_program_after& operator=(const end_program_after&) = delete;
 
-// Handles this thread's messages: inside of them, DDEML calls the callback. Returns WAIT_OBJECT_0 when the handle
+private:
+    ipc::unique_handle done_{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
+    std::jthread watcher_; // destroyed first
+};
+
+// Handles this thread's messages: DDEML calls the callback. Returns WAIT_OBJECT_0 when the handle
 // is signaled (nullptr: no handle), WAIT_OBJECT_0 + 1 when done() is true, or WAIT_TIMEOUT.
 inline DWORD run_messages(HANDLE handle, DWORD limit_ms, const std::function<bool()>& done) {
     const DWORD count = handle == nullptr ? 0 : 1;
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(limit_ms);
     // ANCHOR: run_messages
     while (!done()) {
-        const ULONGLONG passed_ms = GetTickCount64() - start_ms;
-        const bool without_limit = limit_ms == INFINITE; // --limit 0: Ctrl+C ends the program
-        if (!without_limit && passed_ms >= limit_ms) {
+        if (end.is_over()) {
             return WAIT_TIMEOUT; // although there may be messages: a flood of them has no end
         }
-        const DWORD wait_ms = without_limit ? limit_ms : limit_ms - static_cast<DWORD>(passed_ms);
-        const DWORD result =
-            MsgWaitForMultipleObjectsEx(count, &handle, wait_ms, QS_ALLINPUT, MWMO_INPUTAVAILABLE);
+        const DWORD result = MsgWaitForMultipleObjectsEx(count, &handle, end.left_ms(), QS_ALLINPUT,
+                                                         MWMO_INPUTAVAILABLE);
         if (result == WAIT_FAILED) {
             ipc::throw_last_error("MsgWaitForMultipleObjectsEx");
         }

@@ -25,7 +25,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 namespace {
 
@@ -163,7 +162,7 @@ void serve(DWORD limit_ms) {
 // Frees what A has made. The end of a conversation waits for the answer of the client, which can hang.
 void leave() {
     office.is_leaving = true;
-    const std::jthread guard = end_program_after(exit_limit_ms, "A: a client does not answer");
+    const end_program_after guard(exit_limit_ms, "A: a client does not answer");
     DdeNameService(office.instance, office.service, nullptr, DNS_UNREGISTER);
     for (const HSZ handle : {office.service, office.topic, office.item}) {
         DdeFreeStringHandle(office.instance, handle);

@@ -7,6 +7,7 @@
 // Run: processB [--exit] [--limit SECONDS] [--name SUFFIX]
 
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
@@ -24,7 +25,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 
 namespace {
@@ -77,7 +77,7 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ, HSZ, HDDEDATA data
 
 // Asks every top-level window of the desktop for the two names. Returns whether a server has answered.
 bool try_to_connect() {
-    const std::jthread guard = end_program_after(
+    const end_program_after guard(
         watcher.limit_ms, "B: DdeConnect does not return: some window on this desktop hangs");
     // ANCHOR: connect
     watcher.conversation = DdeConnect(watcher.instance, watcher.service, watcher.topic,
@@ -94,9 +94,9 @@ bool try_to_connect() {
 
 // Tries again when a server announces itself. Wine announces it a moment before it answers, so also after a time.
 void connect() {
-    const ULONGLONG start_ms = GetTickCount64();
+    const ipc::deadline end(watcher.limit_ms);
     while (!try_to_connect()) {
-        if (GetTickCount64() - start_ms >= watcher.limit_ms) {
+        if (end.is_over()) {
             throw std::runtime_error("no server answers: start processA");
         }
         run_messages(nullptr, retry_ms,
@@ -116,8 +116,12 @@ ipc::unique_handle open_server() {
         throw std::runtime_error(server_left);
     }
     ipc::unique_handle process(OpenProcess(SYNCHRONIZE, FALSE, process_id));
-    if (!process && GetLastError() != ERROR_ACCESS_DENIED) { // another user's: only messages tell B
-        ipc::throw_last_error("OpenProcess");
+    const DWORD error = process ? ERROR_SUCCESS : GetLastError();
+    if (error == ERROR_INVALID_PARAMETER) { // there is no such process any more
+        throw std::runtime_error(server_left);
+    }
+    if (error != ERROR_SUCCESS && error != ERROR_ACCESS_DENIED) { // denied: another user's
+        ipc::throw_error("OpenProcess", error);                   // then only messages tell B
     }
     return process;
 }
@@ -206,12 +210,14 @@ void wait_for(const std::string& what, const std::function<bool()>& done) {
     if (!is_over() && server_is_gone()) {
         run_messages(nullptr, last_messages_ms, is_over); // what the server has sent before its end
     }
-    if (watcher.command_refused) {
-        throw std::runtime_error("the server refuses XTYP_EXECUTE");
+    if (done()) {
+        return;
     }
-    if (!done()) {
-        throw std::runtime_error(server_is_gone() ? server_left : what + " has not come in time");
+    if (server_is_gone()) { // a dead server looks as if it had refused the command
+        throw std::runtime_error(server_left);
     }
+    throw std::runtime_error(watcher.command_refused ? "the server refuses XTYP_EXECUTE"
+                                                     : what + " has not come in time");
 }
 
 void show_update() {
@@ -224,7 +230,7 @@ void show_update() {
 
 // Ends the conversation and frees what B has made. This waits for the answer of the server, which can hang.
 void leave() {
-    const std::jthread guard = end_program_after(exit_limit_ms, "B: the server does not answer");
+    const end_program_after guard(exit_limit_ms, "B: the server does not answer");
     DdeDisconnect(watcher.conversation);
     for (const HSZ handle : {watcher.service, watcher.topic, watcher.item}) {
         DdeFreeStringHandle(watcher.instance, handle);
