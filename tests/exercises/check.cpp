@@ -41,6 +41,8 @@ std::pair<bool, std::string> run_checks(const std::vector<check>& checks,
         show(line);
     };
     for (const check& next : checks) {
+        test::remove_traces(
+            test::trace_folder()); // with -DTRACE=ON, those of the checks before this one
         try {
             trial attempt(learner, partner, limit_ms(next.sentence));
             next.run(attempt);

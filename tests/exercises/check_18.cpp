@@ -57,7 +57,6 @@ public:
     }
 
     void end_sending() { shutdown(socket_.get(), SD_SEND); }
-    void close() { socket_ = unique_socket(); }
 
     // Returns fewer bytes if the other end closes the connection, or after the limit.
     std::string receive(std::size_t bytes) {
@@ -256,14 +255,15 @@ public:
         return with_length({address_.nonce.data(), address_.nonce.size()});
     }
 
-    // Connects, and sends nothing. From now on, the server's next client is this one.
-    socket_end connect_client() {
+    // Connects, and sends nothing. From now on, the server's next client is this one. Without a limit for its calls,
+    // it has that of the attempt.
+    socket_end connect_client(DWORD limit_ms = 0) {
         unique_socket client = create_tcp_socket();
         const sockaddr_in target = loopback_address(address_.port);
         if (connect(client.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
             attempt_.expect(false, "a client can connect to A", attempt_.state_of(*a_));
         }
-        return {std::move(client), attempt_.limit_ms()};
+        return {std::move(client), limit_ms == 0 ? attempt_.limit_ms() : limit_ms};
     }
 
     void expect_served() {
@@ -315,19 +315,17 @@ void drop_slow_client(trial& attempt) {
     server.expect_served();
 }
 
+// The client may not hear that it was dropped: Wine does not tell one whose buffer is full. So the next client shows it.
 void drop_client_that_does_not_read(trial& attempt) {
     tried_server server(attempt, L"2");
-    socket_end client = server.connect_client();
+    socket_end client = server.connect_client(1'000);
     client.send(server.nonce());
     const std::string request = with_length(std::string(protocol::max_message_bytes, 'x'));
     DWORD error = ERROR_SUCCESS;
     for (int i = 0; i < 64 && error == ERROR_SUCCESS; ++i) { // until the buffers of both are full
         error = client.send(request);
     }
-    attempt.expect(error != ERROR_SUCCESS && error != WAIT_TIMEOUT,
-                   "A drops a client that does not read its replies",
-                   "A still waits for this client");
-    client.close();
+    attempt.expect(error != ERROR_SUCCESS, "a client can fill the buffers of both", "A takes more");
     server.expect_served();
 }
 

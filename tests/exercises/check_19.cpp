@@ -1,4 +1,5 @@
 #include "demos/19_unix_socket/sockets.hpp"
+#include "demos/19_unix_socket/unix_socket.hpp"
 
 #include "tests/exercises/check.hpp"
 

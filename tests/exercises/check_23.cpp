@@ -47,6 +47,9 @@ public:
                        "a DDE client starts", "DdeInitializeW fails");
         const string_handle service(instance_, ipc::object_name(protocol::service, suffix));
         const string_handle topic(instance_, protocol::topic);
+        // DdeConnect asks every program on the desktop, and has no limit.
+        const end_program_after guard(
+            20'000, "some window on this desktop hangs: DdeConnect does not return");
         conversation_ = DdeConnect(instance_, service.get(), topic.get(), nullptr);
         attempt.expect(conversation_ != nullptr, "A lets a client connect", "it does not");
     }

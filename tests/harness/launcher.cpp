@@ -4,6 +4,7 @@
 #include "common/process.hpp"
 #include "common/scope_exit.hpp"
 #include "common/text.hpp"
+#include "tests/tracer/inject.hpp"
 
 #include <psapi.h>
 #include <tlhelp32.h>
@@ -83,6 +84,17 @@ DWORD count_by_trying(HANDLE process) {
         }
     }
     return count;
+}
+
+// Loads the tracer into a program that has not run yet. Without it the program runs just the same. One warning is
+// enough.
+void trace_program(const PROCESS_INFORMATION& started, const std::wstring& folder) {
+    static std::atomic<bool> warned = false;
+    const std::string why_not = load_tracer(started.hProcess, started.dwProcessId,
+                                            program_path(L"tests", L"ipc_trace.dll"), folder);
+    if (!why_not.empty() && !warned.exchange(true)) {
+        print_error_line("trace: {} runs untraced: {}", file_name_of(started.dwProcessId), why_not);
+    }
 }
 
 std::string first_difference(const std::string& program, const std::vector<std::string>& expected,
@@ -252,7 +264,46 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
         collect(end.get(), error_output_, options);
     });
     threads_.emplace_back([this] { watch_memory(); });
+    const std::wstring folder =
+        options.trace_folder.empty() ? trace_folder() : options.trace_folder;
+    if (!folder.empty()) {
+        trace_program(started, std::filesystem::absolute(folder).make_preferred().wstring());
+    }
     ResumeThread(main_thread.get());
+}
+
+std::wstring trace_folder() {
+    std::wstring folder(32'768, L'\0'); // the longest value
+    folder.resize(
+        GetEnvironmentVariableW(L"IPC_TRACE", folder.data(), static_cast<DWORD>(folder.size())));
+    return folder;
+}
+
+void remove_traces(const std::wstring& folder) {
+    std::error_code failed;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, failed)) {
+        if (entry.path().extension() == L".ipctrace") {
+            std::filesystem::remove(entry.path(), failed);
+        }
+    }
+}
+
+std::string load_tracer(HANDLE process, DWORD id, const std::wstring& dll,
+                        const std::wstring& folder) {
+    const char* const failed = trace::inject(process, id, dll.c_str(), folder.c_str());
+    const DWORD error = GetLastError();
+    if (failed == nullptr) {
+        return {};
+    }
+    if (failed == trace::is_32_bit) {
+        return failed;
+    }
+    if (failed == trace::refused) {
+        return "the tracer cannot write to the folder " + to_utf8(folder) +
+               ", or the system does not let it be loaded";
+    }
+    return failed + std::string(" failed: ") + error_text(error) +
+           "; does a virus scanner refuse it?";
 }
 
 program::~program() {
@@ -261,13 +312,18 @@ program::~program() {
 
 void program::watch_memory() {
     constexpr DWORD pause_ms = 10;
-    do {
+    for (bool has_ended = false;; has_ended = wait(pause_ms)) {
         PROCESS_MEMORY_COUNTERS counters{};
         K32GetProcessMemoryInfo(process_.get(), &counters, sizeof counters);
-        if (counters.PagefileUsage > peak_memory_bytes_) {
-            peak_memory_bytes_ = counters.PagefileUsage;
+        // Windows keeps the peak itself, also after the end of the process.
+        const std::uint64_t most = std::max(counters.PagefileUsage, counters.PeakPagefileUsage);
+        if (most > peak_memory_bytes_) {
+            peak_memory_bytes_ = most;
         }
-    } while (!wait(pause_ms));
+        if (has_ended) {
+            return;
+        }
+    }
 }
 
 void program::collect(HANDLE read_end, std::string& into, const start_options& options) {

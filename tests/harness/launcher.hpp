@@ -59,7 +59,21 @@ struct start_options {
     std::function<void(std::string_view line)> on_line; // is called on another thread
     // How much of each output is kept, in bytes; 0: everything. The rest is read and forgotten.
     std::size_t most_output_bytes = 0;
+    // Where tests/tracer/ records the program's calls; empty: the folder in the environment variable IPC_TRACE.
+    // If that is empty, too, nothing is recorded.
+    std::wstring trace_folder;
 };
+
+// Returns the folder in the environment variable IPC_TRACE, or nothing.
+std::wstring trace_folder();
+
+// Removes the tracer's records from a folder. A record that cannot be removed stays.
+void remove_traces(const std::wstring& folder);
+
+// Loads the tracer's DLL into a process that was created suspended. Returns nothing, or in one line why it cannot be.
+// The process can be resumed in both cases.
+std::string load_tracer(HANDLE process, DWORD id, const std::wstring& dll,
+                        const std::wstring& folder);
 
 // A running program and its children, in a job of their own. Its standard input is empty. Two
 // threads collect its standard output and standard error until the last process that holds them

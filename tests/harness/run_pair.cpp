@@ -6,8 +6,8 @@
 // Exit codes: 0 the pair succeeded, 1 it failed, 2 wrong usage, 4 this system cannot run the pair, and
 // each of its programs has said so. Then there is nothing to compare or to record. 3 would be that of abort().
 //
-// Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard]
-//               PAIR [A's arguments] [-- [B's arguments]]...
+// Run: run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard] [--trace FOLDER]
+//               [--calls FILE] [--record-calls FILE] PAIR [A's arguments] [-- [B's arguments]]...
 // Each "--" starts one B. Without a "--" run_pair starts only A, and A starts B.
 
 #include "common/arguments.hpp"
@@ -15,10 +15,12 @@
 #include "common/text.hpp"
 #include "tests/harness/launcher.hpp"
 #include "tests/harness/own_clipboard.hpp"
+#include "tests/tracer/report.hpp"
 
 #include <windows.h>
 
 #include <cstddef>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -27,17 +29,23 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 namespace {
 
 constexpr auto usage =
-    "run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard] PAIR [A...] [-- "
-    "[B...]]...\n"
+    "run_pair [--limit SECONDS] [--expect FILE] [--record FILE] [--own-clipboard] [--trace FOLDER] "
+    "[--calls FILE] [--record-calls FILE] PAIR [A...] [-- [B...]]...\n"
     "  --limit SECONDS  end both programs after this time (default: 30; 0: never)\n"
     "  --expect FILE    compare the lines with FILE and fail if they differ\n"
     "  --record FILE    write the lines to FILE, in the order of their arrival\n"
     "  --own-clipboard  keep the programs off the user's clipboard; exit code 4 if that cannot be\n"
+    "  --trace FOLDER   record the calls of the programs and show them on one timeline; FOLDER "
+    "gets the pictures\n"
+    "  --calls FILE     with --trace: compare the calls with FILE and fail if they differ\n"
+    "  --record-calls FILE  with --trace: write the calls to FILE, or what they have in common "
+    "with those in it\n"
     "  PAIR             the pair's folder, such as 01_stdout_redirection\n"
     "  A...             arguments for processA\n"
     "  -- B...          starts one processB with these arguments; may be repeated";
@@ -73,6 +81,7 @@ public:
     }
 
     const std::vector<std::string>& lines() const { return lines_; }
+    bool has_colours() const { return colours_; }
 
 private:
     bool colours_ = false;
@@ -111,13 +120,16 @@ std::vector<member> members_of(const std::vector<std::wstring>& arguments) {
     return members;
 }
 
-std::vector<std::string> read_lines(const std::wstring& path) {
+std::string read_text(const std::wstring& path) {
     std::ifstream file(std::filesystem::path(path), std::ios::binary);
     if (!file) {
         throw std::runtime_error("cannot read " + ipc::to_utf8(path));
     }
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    return ipc::test::lines_of(text);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::vector<std::string> read_lines(const std::wstring& path) {
+    return ipc::test::lines_of(read_text(path));
 }
 
 void record(const std::wstring& path, const std::vector<std::string>& lines) {
@@ -162,6 +174,90 @@ bool wait_for_members(const std::vector<member>& members, DWORD limit_ms) {
     return running.empty();
 }
 
+// Makes an empty folder for the tracer. Returns its path, or nothing and one warning if that cannot be: then the pair
+// runs untraced.
+std::wstring prepare_trace_folder(const std::wstring& folder) {
+    if (folder.empty()) {
+        return {};
+    }
+    std::error_code failed;
+    std::filesystem::create_directories(folder, failed);
+    const std::wstring probe = (std::filesystem::path(folder) / L"probe.tmp").wstring();
+    bool can_write = false;
+    if (!failed) {
+        ipc::test::remove_traces(folder);
+        std::ofstream file(std::filesystem::path(probe), std::ios::binary);
+        can_write = static_cast<bool>(file << "x" << std::flush);
+    }
+    std::error_code ignored;
+    std::filesystem::remove(probe, ignored);
+    if (!can_write) {
+        ipc::print_error_line("trace: cannot write to {}; the pair runs untraced", folder);
+        return {};
+    }
+    return std::filesystem::absolute(folder).make_preferred().wstring();
+}
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+    std::ofstream file(path, std::ios::binary);
+    file << text;
+    if (!file.flush()) {
+        throw std::runtime_error("cannot write " + ipc::to_utf8(path.wstring()));
+    }
+}
+
+// Shows the timeline and leaves it in the folder in other forms, too. A failure is no failure of the pair.
+void report_trace(const std::wstring& folder, bool colours) try {
+    const ipc::trace::trace traced = ipc::trace::read_trace(folder);
+    ipc::trace::timeline_options options;
+    options.colours = colours;
+    ipc::print_line("");
+    for (const std::string& line : ipc::trace::timeline(traced, options)) {
+        ipc::print_line("{}", line);
+    }
+    for (const std::string& line :
+         ipc::trace::waiting_calls(traced, ipc::trace::ms_until_now(traced))) {
+        ipc::print_line("trace: {}", line);
+    }
+    const std::filesystem::path path(folder);
+    write_text(path / L"trace.json", ipc::trace::trace_events(traced));
+    write_text(path / L"sequence.mmd", ipc::trace::sequence_diagram(traced));
+    write_text(path / L"timeline.svg", ipc::trace::timeline_svg(traced));
+    ipc::print_line(
+        "trace: timeline.svg, sequence.mmd and trace.json (for ui.perfetto.dev) are in {}", folder);
+} catch (const std::exception& error) {
+    ipc::print_error_line("trace: no report: {}", error.what());
+}
+
+// Compares the calls with a recorded file, or records them. Returns whether they are those of the file.
+bool check_calls(const std::wstring& folder, const std::wstring& calls,
+                 const std::wstring& record) {
+    const ipc::trace::trace traced = ipc::trace::read_trace(folder);
+    if (!record.empty()) {
+        write_text(record, std::filesystem::exists(record)
+                               ? ipc::trace::merge_calls(read_text(record), traced)
+                               : ipc::trace::record_calls(traced));
+    }
+    if (calls.empty()) {
+        return true;
+    }
+    const std::string difference = ipc::trace::compare_calls(read_text(calls), traced);
+    if (!difference.empty()) {
+        ipc::print_line("run_pair: other calls than in {}: {}", calls, difference);
+    }
+    return difference.empty();
+}
+
+void check_usage(const std::vector<std::wstring>& pair, const std::wstring& trace,
+                 const std::wstring& calls, const std::wstring& record_calls) {
+    if (pair.empty()) {
+        throw ipc::usage_error("which pair? usage: run_pair PAIR, such as 01_stdout_redirection");
+    }
+    if ((!calls.empty() || !record_calls.empty()) && trace.empty()) {
+        throw ipc::usage_error("--calls and --record-calls need --trace FOLDER");
+    }
+}
+
 } // namespace
 
 int wmain(int argc, wchar_t* argv[]) try {
@@ -169,15 +265,24 @@ int wmain(int argc, wchar_t* argv[]) try {
     std::wstring expect;
     std::wstring record_file;
     bool own_clipboard = false;
+    std::wstring trace;
+    std::wstring calls;
+    std::wstring record_calls;
     std::vector<std::wstring> pair;
     ipc::parse_arguments(argc, argv, usage,
                          {{L"--limit", &limit},
                           {L"--expect", &expect},
                           {L"--record", &record_file},
-                          {L"--own-clipboard", &own_clipboard}},
+                          {L"--own-clipboard", &own_clipboard},
+                          {L"--trace", &trace},
+                          {L"--calls", &calls},
+                          {L"--record-calls", &record_calls}},
                          &pair);
-    if (pair.empty()) {
-        throw ipc::usage_error("which pair? usage: run_pair PAIR, such as 01_stdout_redirection");
+    check_usage(pair, trace, calls, record_calls);
+    if (!calls.empty() && !ipc::test::is_wine()) {
+        ipc::print_line(
+            "run_pair: left out: the calls were recorded under Wine, and are compared there");
+        return pair_left_out;
     }
     const std::vector<std::string> expected =
         expect.empty() ? std::vector<std::string>() : read_lines(expect);
@@ -194,6 +299,7 @@ int wmain(int argc, wchar_t* argv[]) try {
         }
         options = clipboard->here();
     }
+    options.trace_folder = prepare_trace_folder(trace);
     screen output;
     std::vector<member> members = members_of(pair);
     for (std::size_t i = 0; i < members.size(); ++i) {
@@ -220,9 +326,16 @@ int wmain(int argc, wchar_t* argv[]) try {
             ipc::test::lines_of(partner.program->output() + partner.program->error_output()));
     }
     ipc::print_line("run_pair: exit codes: {}", joined(exit_codes));
+    const bool about_calls = !calls.empty() || !record_calls.empty();
+    if (!options.trace_folder.empty() && !about_calls) {
+        report_trace(options.trace_folder, output.has_colours());
+    }
     if (!left_out.empty()) {
         ipc::print_line("run_pair: left out: {}", left_out);
         return pair_left_out;
+    }
+    if (about_calls && good) {
+        good = check_calls(options.trace_folder, calls, record_calls);
     }
     if (!record_file.empty()) {
         record(record_file, output.lines());

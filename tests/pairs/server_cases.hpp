@@ -24,7 +24,6 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
-#include <latch>
 #include <memory>
 #include <optional>
 #include <random>
@@ -154,11 +153,32 @@ inline void save_ports() {
     }
 }
 
+// Waits until count_down was called that many times, as std::latch does; with MinGW's library, its wait now and then
+// does not return.
+class countdown {
+public:
+    explicit countdown(int count) : left_(count) {}
+    void count_down() {
+        if (--left_ == 0) {
+            SetEvent(zero_.get());
+        }
+    }
+    void wait() const { WaitForSingleObject(zero_.get(), INFINITE); }
+    void arrive_and_wait() {
+        count_down();
+        wait();
+    }
+
+private:
+    std::atomic<int> left_;
+    ipc::unique_handle zero_{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
+};
+
 // Starts n threads, each a client that asks a few times. Returns how many clients had only right
 // replies.
 inline int clients_served(const std::wstring& pipe, int n) {
     std::atomic<int> good = 0;
-    std::latch all_connected(std::min(n, tested.held));
+    countdown all_connected(std::min(n, tested.held));
     {
         std::vector<std::jthread> threads;
         for (int i = 0; i < n; ++i) {
@@ -327,12 +347,15 @@ TEST_CASE("A client that does not read its reply is dropped after the limit") {
 TEST_CASE("A client that keeps sending and never reads is dropped after the limit") {
     running_server server({L"--limit", L"1"});
     raw_client client(server.pipe);
+    // Wine 8 can keep a socket open that the server has closed while calls were pending: nobody tells the client.
+    const bool may_stay_open = raw_client::is_queued && ipc::test::is_wine();
+    const DWORD limit_ms = may_stay_open ? 5'000 : ipc::test::default_limit_ms;
     int sent = 0;
-    while (sent < 1'000'000 && client.send(std::string(1000, 'x'))) {
+    while (sent < 1'000'000 && client.send(std::string(1000, 'x'), limit_ms)) {
         ++sent;
     }
     CHECK(sent < 1'000'000);
-    CHECK(client.error() != ERROR_OPERATION_ABORTED);
+    CHECK((may_stay_open || client.error() != ERROR_OPERATION_ABORTED));
     CHECK(server.a.wait_for_output("A: a client was dropped, idle for too long; "));
     CHECK(ipc::test::is_served(server.pipe));
 }
@@ -449,7 +472,7 @@ TEST_CASE("Busy clients do not starve the others", "[several]") {
 
 TEST_CASE("Clients that send ahead delay neither new clients nor Ctrl+C", "[several]") {
     running_server server;
-    // An event and not std::latch, because this wait has a limit.
+    // An event and not a countdown, because this wait has a limit.
     const ipc::unique_handle all_busy(CreateEventW(nullptr, TRUE, FALSE, nullptr));
     std::atomic<int> busy = 0;
     std::vector<std::jthread> threads;
@@ -567,7 +590,7 @@ TEST_CASE("Ctrl+C ends a busy server, and the calls of its clients fail", "[seve
             idle.push_back(std::make_unique<raw_client>(server.pipe));
         }
         REQUIRE(idle[0]->send(std::string(ipc::test::mebibyte, 'x')));
-        std::latch busy(10);
+        ipc::test::countdown busy(10);
         std::vector<std::jthread> threads;
         for (int i = 0; i < 10; ++i) {
             threads.emplace_back([&, i] {

@@ -10,12 +10,10 @@
 
 namespace {
 
-// ANCHOR: skipped
 TEST_CASE("A server does not add instances to the pipe of another program") {
     if (ipc::test::is_wine()) {
         SKIP("Wine ignores FILE_FLAG_FIRST_PIPE_INSTANCE");
     }
-    // ANCHOR_END: skipped
     const std::wstring suffix = ipc::test::unique_suffix();
     const ipc::unique_handle squatter(
         CreateNamedPipeW((ipc::test::tested.pipe + L"." + suffix).c_str(), PIPE_ACCESS_DUPLEX,

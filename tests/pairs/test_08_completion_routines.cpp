@@ -78,8 +78,6 @@ TEST_CASE("Without a further instance the server goes on, and makes one when a c
     raw_client next;
     CHECK_FALSE(next.try_connect(name));
     CHECK(next.error() == ERROR_PIPE_BUSY);
-    CHECK_THAT(server.a.error_output(), StartsWith("A: one pipe instance fewer: "));
-    CHECK(ipc::test::lines_of(server.a.error_output()).size() == 1);
     clients.pop_back();
     CHECK(ipc::test::is_served(name));
     for (const auto& client : clients) {
@@ -88,6 +86,11 @@ TEST_CASE("Without a further instance the server goes on, and makes one when a c
     server.a.press_ctrl_c();
     REQUIRE(server.a.wait());
     CHECK(server.a.exit_code() == 0);
+    // Once, and once more if is_served() took the new instance before the server tried to make the next one.
+    CHECK_FALSE(server.a.error_output().empty());
+    for (const std::string& line : ipc::test::lines_of(server.a.error_output())) {
+        CHECK_THAT(line, StartsWith("A: one pipe instance fewer: "));
+    }
 }
 
 } // namespace

@@ -286,7 +286,7 @@ TEST_CASE("B gives up when the only instance stays busy") {
 }
 
 TEST_CASE("B gives up when the only instance does not become free again for CallNamedPipe") {
-    std::latch finished(1);
+    ipc::test::countdown finished(1);
     hostile_server server(transactions - 1, [&](ipc::unique_handle& pipe, const std::string& text) {
         reply_with(ipc::test::upper_case(text))(pipe, text);
         finished.wait(); // and does not serve the next client

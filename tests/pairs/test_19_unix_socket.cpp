@@ -4,6 +4,7 @@
 
 #include "demos/19_unix_socket/protocol.hpp"
 #include "demos/19_unix_socket/sockets.hpp"
+#include "demos/19_unix_socket/unix_socket.hpp"
 
 #include "common/error.hpp"
 #include "common/text.hpp"

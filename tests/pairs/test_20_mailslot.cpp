@@ -482,7 +482,7 @@ TEST_CASE("Ctrl+C ends A also while a writer never pauses") {
             }
         });
     }
-    CHECK(reader.a.wait_for_output("A: message 1000: flood\n"));
+    CHECK(reader.a.wait_for_output("A: message 100: flood\n"));
     reader.a.press_ctrl_c();
     REQUIRE(reader.a.wait(10'000));
     REQUIRE(reader.a.wait_for_end_of_output());

@@ -413,7 +413,7 @@ TEST_CASE("A refuses a message of many megabytes") {
     check_succeeded(r.a, summary(1, result.sent ? 1 : 0));
 }
 
-TEST_CASE("A shows control characters and zeros inside of a text as ?, and keeps them in a file") {
+TEST_CASE("A shows control characters and zeros in a text as ?, and keeps them in a file") {
     const ipc::test::temporary_folder folder;
     const std::string text("a\x1B[31mred\a\0end", 14);
     {

@@ -675,6 +675,23 @@ TEST_CASE("No window message of a stranger ends A or B or makes B render twice")
     check_user_text();
 }
 
+TEST_CASE("A ends at its limit also under a flood of messages") {
+    const pair_of pair;
+    const auto a = pair.start_a({L"--limit", L"1"});
+    const HWND listener =
+        FindWindowExW(HWND_MESSAGE, nullptr, protocol::listener_class,
+                      ipc::object_name(protocol::listener_class, pair.name).c_str());
+    REQUIRE(listener != nullptr);
+    const ULONGLONG start_ms = GetTickCount64();
+    while (!a->wait(0) && GetTickCount64() - start_ms < 20'000) {
+        for (int i = 0; i < 100; ++i) {
+            PostMessageW(listener, WM_NULL, 0, 0);
+        }
+    }
+    CHECK(GetTickCount64() - start_ms < 20'000); // A has ended during the flood
+    check_failed(*a, "A: nobody has put an order there: start processB");
+}
+
 TEST_CASE("After 50 orders for another A this A has as many handles as before") {
     const pair_of pair;
     const auto a = pair.start_a();
@@ -736,7 +753,9 @@ TEST_CASE("Whichever is killed at any of 20 moments, the other one ends by itsel
         }
         REQUIRE(survivor.wait());
         REQUIRE(survivor.wait_for_end_of_output());
-        CHECK(survivor.exit_code() <= 1);
+        // One that has just started may not handle Ctrl+C yet.
+        const bool ended_by_ctrl_c = early && survivor.exit_code() == STATUS_CONTROL_C_EXIT;
+        CHECK((survivor.exit_code() <= 1 || ended_by_ctrl_c));
         if (a_dies) {
             check_user_text();
         }

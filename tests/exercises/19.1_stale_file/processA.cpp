@@ -17,6 +17,7 @@
 #include "common/unique_handle.hpp"
 #include "connections.hpp"
 #include "sockets.hpp"
+#include "unix_socket.hpp"
 
 #include <filesystem>
 #include <stdexcept>
@@ -93,6 +94,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     {
         const ipc::scope_exit end([&] { stop(server); });
         ipc::ctrl_c_event();
+        server.create_socket = create_unix_socket;
         server.listener = listen_on_path(path);
         start(server);
         ipc::print_line("A: waiting for clients");

@@ -10,6 +10,7 @@
 
 #include "clipboard.hpp"
 #include "common/arguments.hpp"
+#include "common/deadline.hpp"
 #include "common/error.hpp"
 #include "common/scope_exit.hpp"
 #include "common/security.hpp"
@@ -38,14 +39,14 @@ LRESULT CALLBACK listener_procedure(HWND window, UINT message, WPARAM wparam,
 }
 
 // Opens the clipboard. Throws std::runtime_error("the clipboard is in use") at the end of the time limit.
-void open_clipboard(HWND window, [[maybe_unused]] const clipboard::deadline& end) {
+void open_clipboard(HWND window, [[maybe_unused]] const ipc::deadline& end) {
     // SOLUTION: the other program needs it for some milliseconds. The wait serves the window meanwhile.
     while (!OpenClipboard(window)) {
         const DWORD error = GetLastError();
         if (error != ERROR_ACCESS_DENIED) {
             ipc::throw_error("OpenClipboard", error);
         }
-        if (end.left_ms() == 0) {
+        if (end.is_over()) {
             throw std::runtime_error("the clipboard is in use");
         }
         clipboard::wait({}, std::min<DWORD>(end.left_ms(), 10));
@@ -58,7 +59,7 @@ void open_clipboard(HWND window, [[maybe_unused]] const clipboard::deadline& end
 }
 
 // Returns whether there was an order.
-bool read_order(HWND window, UINT format, const clipboard::deadline& end) {
+bool read_order(HWND window, UINT format, const ipc::deadline& end) {
     if (!IsClipboardFormatAvailable(format)) {
         return false;
     }
@@ -93,7 +94,7 @@ int wmain(int argc, wchar_t* argv[]) try {
     ipc::time_limit limit{20'000};
     std::wstring suffix;
     ipc::parse_arguments(argc, argv, usage, {{L"--limit", &limit}, {L"--name", &suffix}});
-    const clipboard::deadline end(limit.ms);
+    const ipc::deadline end(limit.ms);
     const UINT format = clipboard::registered(protocol::order_format);
     bool changed = true; // look at what is there already
     const auto window = clipboard::create_window(protocol::listener_class,
