@@ -15,10 +15,17 @@ namespace {
 
 using arguments = std::vector<std::wstring>;
 
+// Whether the objects of the pair have names. In two pairs A starts B and hands it the ends of its pipes.
+bool has_names(const arguments& pair) {
+    return pair.front() != L"01_stdout_redirection" && pair.front() != L"11_child_filter";
+}
+
 // The command lines of A and of each B, all with this suffix in the names of their objects.
 std::vector<arguments> commands_of(const arguments& pair, const std::wstring& suffix) {
-    std::vector<arguments> commands = {
-        {ipc::test::program_path(pair.front(), L"processA.exe"), L"--name", suffix}};
+    std::vector<arguments> commands = {{ipc::test::program_path(pair.front(), L"processA.exe")}};
+    if (has_names(pair)) {
+        commands.front().insert(commands.front().end(), {L"--name", suffix});
+    }
     for (auto argument = pair.begin() + 1; argument != pair.end(); ++argument) {
         if (*argument == L"--") {
             commands.push_back(
@@ -26,9 +33,6 @@ std::vector<arguments> commands_of(const arguments& pair, const std::wstring& su
         } else {
             commands.back().push_back(*argument);
         }
-    }
-    if (commands.size() == 1) { // A starts B and hands it what it needs, without names
-        commands.front().erase(commands.front().begin() + 1, commands.front().begin() + 3);
     }
     return commands;
 }
