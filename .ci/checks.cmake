@@ -70,7 +70,7 @@ step("README: run every test" 1800 EXPECT "100% tests passed" COMMAND "${CMAKE_C
 # ---- tools, and what reads the sources only
 
 set(missing "")
-foreach(package clang clang-format clang-tidy clangd cppcheck lld ninja-build)
+foreach(package clang clang-format clang-tidy clangd cppcheck lld ninja-build socat)
     string(REGEX REPLACE "-build$" "" program "${package}")
     find_program(found_${program} NAMES ${program})
     if(NOT found_${program})
