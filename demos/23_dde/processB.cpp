@@ -70,7 +70,10 @@ HDDEDATA CALLBACK on_transaction(UINT type, UINT, HCONV, HSZ, HSZ, HDDEDATA data
         watcher.has_update = true;
         return reinterpret_cast<HDDEDATA>(ULONG_PTR{DDE_FACK});
     case XTYP_XACT_COMPLETE: watcher.command_refused = data == nullptr; return nullptr;
-    case XTYP_DISCONNECT: watcher.server_has_left = true; return nullptr;
+    case XTYP_DISCONNECT: // when this call returns, the handle of the conversation is invalid
+        watcher.server_has_left = true;
+        watcher.conversation = nullptr;
+        return nullptr;
     default: return nullptr;
     }
 }
@@ -133,7 +136,7 @@ bool server_is_gone() {
 
 [[noreturn]] void throw_transaction_error(const std::string& type) {
     const UINT error = DdeGetLastError(watcher.instance); // this also clears the error
-    if (server_is_gone()) {
+    if (error == DMLERR_SERVER_DIED || server_is_gone()) {
         throw std::runtime_error(server_left);
     }
     if (error == DMLERR_NOTPROCESSED) {
@@ -213,7 +216,11 @@ void wait_for(const std::string& what, const std::function<bool()>& done) {
     if (done()) {
         return;
     }
-    if (server_is_gone()) { // a dead server looks as if it had refused the command
+    if (watcher
+            .command_refused) { // a server that dies looks the same, a moment before its process ends
+        run_messages(watcher.server.get(), last_messages_ms, server_is_gone);
+    }
+    if (server_is_gone()) {
         throw std::runtime_error(server_left);
     }
     throw std::runtime_error(watcher.command_refused ? "the server refuses XTYP_EXECUTE"
@@ -231,7 +238,9 @@ void show_update() {
 // Ends the conversation and frees what B has made. This waits for the answer of the server, which can hang.
 void leave() {
     const end_program_after guard(exit_limit_ms, "B: the server does not answer");
-    DdeDisconnect(watcher.conversation);
+    if (watcher.conversation != nullptr) {
+        DdeDisconnect(watcher.conversation);
+    }
     for (const HSZ handle : {watcher.service, watcher.topic, watcher.item}) {
         DdeFreeStringHandle(watcher.instance, handle);
     }

@@ -690,6 +690,7 @@ PAIR_TEST("A path that is too long is refused by both, and leaves no file") {
 PAIR_TEST("bind and connect say what this pair expects of a missing folder, a missing file and an "
           "old one") {
     const test_name name;
+    std::filesystem::create_directories(std::filesystem::path(name.path).parent_path());
     const ipc::test::temporary_folder files;
     const auto bind_error = [](const std::wstring& path) {
         const sockaddr_un address = make_address(path);

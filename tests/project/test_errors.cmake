@@ -43,6 +43,7 @@ while(page MATCHES "\\[test\\]\\(\\.\\./([a-z0-9_/.]+)\\) \"([^\"]+)\"(.*)")
     set(text "")
     if(EXISTS "${ROOT}/${file}")
         file(READ "${ROOT}/${file}" text)
+        string(REGEX REPLACE "\"[ \n]+\"" "" text "${text}") # a long name takes two literals
     endif()
     string(FIND "${text}" "\"${sentence}\"" position)
     if(position EQUAL -1)

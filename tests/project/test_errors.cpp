@@ -83,7 +83,8 @@ constexpr named_code cards[] = {
     NAMED(RPC_S_BINDING_HAS_NO_AUTH), NAMED(RPC_S_UNKNOWN_AUTHN_SERVICE), NAMED(EPT_S_NOT_REGISTERED),
     NAMED(RPC_X_SS_IN_NULL_CONTEXT), NAMED(RPC_X_BAD_STUB_DATA), NAMED(ERROR_NOT_ENOUGH_QUOTA),
     NAMED(RPC_S_CALL_CANCELLED), NAMED(RPC_S_COMM_FAILURE), NAMED(RPC_S_SEC_PKG_ERROR),
-    NAMED(ERROR_CANT_ACCESS_FILE), NAMED(WSAEWOULDBLOCK), NAMED(WSAEMSGSIZE), NAMED(WSAEAFNOSUPPORT),
+    NAMED(ERROR_CANT_ACCESS_FILE), NAMED(WSAEACCES), NAMED(WSAEINVAL), NAMED(WSAEWOULDBLOCK),
+    NAMED(WSAEMSGSIZE), NAMED(WSAEAFNOSUPPORT),
     NAMED(WSAEADDRINUSE), NAMED(WSAENETDOWN), NAMED(WSAECONNABORTED), NAMED(WSAECONNRESET), NAMED(WSAETIMEDOUT),
     NAMED(WSAECONNREFUSED), NAMED(WSANOTINITIALISED), NAMED(DMLERR_ADVACKTIMEOUT), NAMED(DMLERR_BUSY),
     NAMED(DMLERR_DATAACKTIMEOUT), NAMED(DMLERR_EXECACKTIMEOUT), NAMED(DMLERR_INVALIDPARAMETER),
@@ -649,6 +650,13 @@ TEST_CASE("The code of a DDE server that is missing comes as the page says") {
 TEST_CASE("The codes of sockets come as the page says") {
     const winsock library;
     check_all({
+        {10022, NAMED(WSAEINVAL),
+         [] { // the socket has an address already
+             const owned_socket twice(socket(AF_INET, SOCK_STREAM, IPPROTO_TCP));
+             const sockaddr_in address = bind_loopback(twice.get());
+             return socket_error_of(
+                 bind(twice.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address));
+         }},
         {10035, NAMED(WSAEWOULDBLOCK),
          [] {
              const connection both;
