@@ -257,6 +257,12 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
         TerminateProcess(process_.get(), 1);
         throw_error("AssignProcessToJobObject", code);
     }
+    // Before the threads: they would wait for the program, which is suspended, if this threw.
+    const std::wstring folder =
+        options.trace_folder.empty() ? trace_folder() : options.trace_folder;
+    if (!folder.empty()) {
+        trace_program(started, std::filesystem::absolute(folder).make_preferred().wstring());
+    }
     threads_.emplace_back([this, options, end = std::move(output.read_end)] {
         collect(end.get(), output_, options);
     });
@@ -264,11 +270,6 @@ program::program(const std::vector<std::wstring>& arguments, const start_options
         collect(end.get(), error_output_, options);
     });
     threads_.emplace_back([this] { watch_memory(); });
-    const std::wstring folder =
-        options.trace_folder.empty() ? trace_folder() : options.trace_folder;
-    if (!folder.empty()) {
-        trace_program(started, std::filesystem::absolute(folder).make_preferred().wstring());
-    }
     ResumeThread(main_thread.get());
 }
 
@@ -312,7 +313,7 @@ program::~program() {
 
 void program::watch_memory() {
     constexpr DWORD pause_ms = 10;
-    for (bool has_ended = false;; has_ended = wait(pause_ms)) {
+    for (bool is_over = false;; is_over = wait(pause_ms)) {
         PROCESS_MEMORY_COUNTERS counters{};
         K32GetProcessMemoryInfo(process_.get(), &counters, sizeof counters);
         // Windows keeps the peak itself, also after the end of the process.
@@ -320,7 +321,7 @@ void program::watch_memory() {
         if (most > peak_memory_bytes_) {
             peak_memory_bytes_ = most;
         }
-        if (has_ended) {
+        if (is_over) {
             return;
         }
     }

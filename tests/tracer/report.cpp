@@ -1285,8 +1285,12 @@ trace reader::read() {
             moments.push_back({from.end, true, i});
         }
     }
-    std::stable_sort(moments.begin(), moments.end(), [](const moment& a, const moment& b) {
-        return a.time != b.time ? a.time < b.time : a.is_end > b.is_end;
+    // At the same time, ends come before begins. But no call ends before it begins: the counter is coarse.
+    const auto ends_older = [&](const moment& one) {
+        return one.is_end && raw[one.call].from->begin < one.time;
+    };
+    std::stable_sort(moments.begin(), moments.end(), [&](const moment& a, const moment& b) {
+        return a.time != b.time ? a.time < b.time : ends_older(a) && !ends_older(b);
     });
     for (const moment& one : moments) {
         current_ = one.call;

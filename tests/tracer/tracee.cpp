@@ -120,7 +120,7 @@ void start_children() {
 
 // What the static runtime of Visual Studio does before wmain; then the program itself asks.
 void ask_as_runtime() {
-#ifdef __MINGW32__ // with Visual Studio, its runtime has done so
+#if defined(__MINGW32__) || defined(_DLL) // the static runtime of Visual Studio has done so
     for (const DWORD id : {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
         GetFileType(GetStdHandle(id));
     }

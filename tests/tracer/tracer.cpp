@@ -188,7 +188,10 @@ void keep_inputs(record& call, const function& which) noexcept {
                               : 0);
             break;
         case kind::overlapped:
-            add_out(call, argument == 0 ? 0 : bits_of(pointer_to<OVERLAPPED>(argument)->hEvent));
+            // CancelIoEx only compares the address: what was there may have been freed.
+            add_out(call, argument == 0 || call.function == CancelIoEx_index
+                              ? 0
+                              : bits_of(pointer_to<OVERLAPPED>(argument)->hEvent));
             break;
         case kind::pipe_mode_pointer:
             add_out(call, argument == 0 ? 0 : *pointer_to<DWORD>(argument));
@@ -347,7 +350,10 @@ template <std::size_t Index, typename R, typename... A> struct wrapper<Index, R(
 };
 
 // The type of a function without "does not throw" and "does not return", which it can have, too.
-template <typename R, typename... A> auto plain(R(WINAPI* function)(A...)) -> R(WINAPI*)(A...);
+template <typename R, typename... A>
+constexpr auto plain(R(WINAPI* function)(A...)) -> R(WINAPI*)(A...) {
+    return function;
+}
 
 // "VirtualAllocEx, error 5"
 void leave_note(const char* failed, DWORD error) noexcept {
@@ -440,7 +446,11 @@ std::size_t traced_function(const std::byte* base, const IMAGE_THUNK_DATA& impor
 }
 
 void replace_imports_of(std::byte* base, const IMAGE_IMPORT_DESCRIPTOR& library) noexcept {
-    const HMODULE module = GetModuleHandleA(reinterpret_cast<const char*>(base + library.Name));
+    const char* const file = reinterpret_cast<const char*>(base + library.Name);
+    if (_strnicmp(file, "cygwin", 6) == 0 || _strnicmp(file, "msys-", 5) == 0) {
+        return; // their recv and send have the names of those of Windows, and other types
+    }
+    const HMODULE module = GetModuleHandleA(file);
     const DWORD names_at =
         library.OriginalFirstThunk != 0 ? library.OriginalFirstThunk : library.FirstThunk;
     const auto* import = reinterpret_cast<const IMAGE_THUNK_DATA*>(base + names_at);
