@@ -307,6 +307,8 @@ public:
 private:
     using table = std::map<std::uint64_t, object>;
 
+    std::vector<raw_call> raw_calls() const;
+
     void name_processes();
     void begin(call& words, const record& from);
     std::string argument_text(reading& at, std::size_t parameter);
@@ -1238,7 +1240,8 @@ void reader::end(call& words, const record& from) {
     read_data(at);
 }
 
-trace reader::read() {
+// The calls of all files, in the order in which they began.
+std::vector<raw_call> reader::raw_calls() const {
     std::vector<raw_call> raw;
     for (std::size_t i = 0; i < files_.size(); ++i) {
         const std::vector<char>& bytes = files_[i].bytes;
@@ -1258,6 +1261,11 @@ trace reader::read() {
     std::stable_sort(raw.begin(), raw.end(), [](const raw_call& a, const raw_call& b) {
         return a.from->begin < b.from->begin;
     });
+    return raw;
+}
+
+trace reader::read() {
+    const std::vector<raw_call> raw = raw_calls();
     const auto ms = [&](std::int64_t counter) {
         const process& first = result_.processes.front();
         return static_cast<double>(counter - first.start) * 1000.0 /

@@ -349,9 +349,8 @@ template <std::size_t Index, typename R, typename... A> struct wrapper<Index, R(
     }
 };
 
-// The type of a function without "does not throw" and "does not return", which it can have, too.
-template <typename R, typename... A>
-constexpr auto plain(R(WINAPI* function)(A...)) -> R(WINAPI*)(A...) {
+// Gives a function its type without "does not throw" and "does not return", which it can have, too.
+template <typename R, typename... A> constexpr auto plain(R(WINAPI* function)(A...)) {
     return function;
 }
 
